@@ -1,0 +1,89 @@
+# Tollway. `make help` is the manual. Everything here needs Python >= 3.11, make and a package index; the rest it gets.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# Tests that start processes are heavy; two workers suit a small machine.
+JOBS   ?= 2
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+##@ Use
+
+.PHONY: help
+help: ## This manual
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(VENV)/.installed ## Watch an agent spend a small budget through two real Envoys, and be refused
+	@$(BIN)/tollway demo
+
+##@ Work on it
+
+.PHONY: test
+test: $(VENV)/.installed ## All tests this machine can run; what is skipped is said loudly
+	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+.PHONY: check
+check: $(VENV)/.installed lint verify ## Lint, types, import contracts, and every verify-*
+
+.PHONY: lint
+lint: $(VENV)/.installed ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+.PHONY: format
+format: $(VENV)/.installed ## Format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: bench
+bench: $(VENV)/.installed ## Bare two-hop road and Tollway on it, side by side; prints ratios, writes JSON
+	$(BIN)/python -m bench $(ARGS)
+
+##@ Generated files: each generate-x has its verify-x
+
+.PHONY: generate verify
+generate: generate-prices generate-wire generate-golden generate-requirements ## All generated files
+verify: verify-prices verify-wire verify-requirements ## That all generated files are what their sources give
+
+.PHONY: generate-prices verify-prices
+generate-prices: $(VENV)/.installed ## Price table and model limits, from the pinned sources
+	$(BIN)/python tools/generate_prices.py
+verify-prices: $(VENV)/.installed ## That the price table is what the pinned source gives
+	$(BIN)/python tools/generate_prices.py --check
+
+.PHONY: generate-wire verify-wire
+generate-wire: $(VENV)/.installed ## Python code of the slim Envoy messages
+	$(BIN)/python tools/generate_wire.py
+verify-wire: $(VENV)/.installed ## That this code is what the .proto gives
+	$(BIN)/python tools/generate_wire.py --check
+
+.PHONY: generate-golden verify-golden
+generate-golden: $(VENV)/.installed ## Golden files of the tests; read the diff before you commit it
+	$(BIN)/pytest -q tests/translating tests/providers --update-golden
+verify-golden: $(VENV)/.installed ## That the golden files are what the code gives (part of `make test`)
+	$(BIN)/pytest -q tests/translating tests/providers
+
+.PHONY: generate-requirements verify-requirements
+generate-requirements: $(VENV)/.installed ## Pins with hashes, keeping what is pinned already; UPGRADE=1 moves to the newest
+	$(BIN)/python tools/generate_requirements.py $(if $(UPGRADE),--upgrade)
+verify-requirements: $(VENV)/.installed ## That the pins satisfy pyproject.toml
+	$(BIN)/python tools/generate_requirements.py --check
+
+##@ Set-up
+
+$(VENV)/.installed: requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Tollway needs Python >= 3.11; set PYTHON=/path/to/python3.x" >&2; exit 2; }
+	@echo "installing into $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: clean
+clean: ## Remove the virtual environment and caches
+	rm -rf $(VENV) .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache

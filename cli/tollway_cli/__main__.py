@@ -1,0 +1,368 @@
+"""The command `tollway`: names, options and help. Each command imports what it needs when it runs, so that looking at a
+running instance starts fast. Here, and nowhere else in this package, the environment and the clock are read.
+"""
+
+import os
+import random
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, ParamSpec
+
+import click
+
+from tollway_cli.failures import CommandFailed, WrongUsage
+
+if TYPE_CHECKING:
+    from tollway_cli.views.instance import Admin
+    from tollway_cli.views.output import Form
+
+P = ParamSpec("P")
+
+EXIT_CODES: Final = """\b
+Exit codes:
+  0  fine
+  1  the answer is no: an unknown call, a refused request, counters that do not add up, unusable resources
+  2  wrong usage
+  3  something is broken, or no instance is running
+"""
+_SINCE: Final = re.compile(r"(\d+)(s|m|h|d)")
+_UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def default_state() -> Path:
+    from tollway_cli.standalone import state
+
+    return state.default_state(os.environ)
+
+
+def _chosen_state(_: click.Context, __: click.Parameter, value: Path | None) -> Path:
+    return (value or default_state()).absolute()
+
+
+STATE: Final = click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    callback=_chosen_state,
+    help="The state directory of the instance.  [default: $XDG_STATE_HOME/tollway or ~/.local/state/tollway]",
+)
+
+
+def output(function: Callable[P, None]) -> Callable[P, None]:
+    option = click.option(
+        "-o",
+        "--output",
+        "form",
+        type=click.Choice(["table", "json", "yaml"]),
+        default="table",
+        show_default=True,
+        help="How the answer is written; json is a stable interface: money in integer nano-USD, times in milliseconds.",
+    )
+    return option(function)
+
+
+def _form(name: str) -> "Form":
+    from tollway_cli.views.output import Form
+
+    return Form(name)
+
+
+def _admin(state: Path) -> "Admin":
+    from tollway_cli.views.instance import Admin, find
+
+    return Admin(find(state).admin)
+
+
+@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(version("tollway"), prog_name="tollway")
+def tollway() -> None:
+    """Attested identities for AI agents, and no model call without one or beyond its budget.
+
+    On one machine: `tollway up` serves the agents, providers and quotas of a directory, `tollway run` starts a program
+    as one of the agents, and `limits`, `ledger` and `explain` say what was spent and why a call was refused.
+    `tollway demo` shows all of it without a key and without a network.
+    """
+
+
+@tollway.command(short_help="Serve the resources of a directory.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=Path(),
+    metavar="DIR",
+    help="Where the resources are: all its *.yaml, *.yml and *.json files, not recursive.  [default: this directory]",
+)
+@STATE
+@click.option(
+    "--secret",
+    "secrets",
+    multiple=True,
+    metavar="NAME/KEY=env:VAR",
+    help="Take this key of a Secret (in the root namespace) from a variable instead of a file. Repeatable.",
+)
+@click.option(
+    "--ready-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write this file when everything serves, and remove it at the end. STATE/ready.json is always written.",
+)
+@click.option(
+    "--uncovered",
+    type=click.Choice(["allow", "deny"]),
+    default="deny",
+    show_default=True,
+    help="What happens to calls that no enforced limit in tokens or cost covers.",
+)
+@click.option("--store", metavar="URL", help="Where the ledger is: sqlite:///PATH.  [default: in the state directory]")
+@click.option("--workers", type=int, default=1, show_default=True, help="Processes that decide. Only 1 for now.")
+def up(
+    config: Path,
+    state: Path,
+    secrets: Sequence[str],
+    ready_file: Path | None,
+    uncovered: str,
+    store: str | None,
+    workers: int,
+) -> None:
+    """Serve the resources of a directory on this machine.
+
+    Starts the gateway Envoy, the process that decides, and one sidecar Envoy per AgentIdentity, each with an SVID of
+    its own, and keeps them running. Everything listens on loopback or on sockets of yours alone.
+
+    Changes of the files are in force within a second. A file that cannot be used changes nothing: what was in force
+    stays in force, and the trouble is said on stderr. SIGHUP reads the files again; SIGINT and SIGTERM stop.
+
+    \b
+    Example:
+      tollway up --config ./resources --secret openai-key/api-key=env:OPENAI_API_KEY
+    """
+    if workers != 1:
+        raise WrongUsage("--workers: only one process decides for now; several come later")
+    from tollway_cli.standalone.given_secrets import read_option
+
+    given = tuple(read_option(text, os.environ) for text in secrets)
+    ledger = _ledger_of(store)
+    from tollway_cli.standalone.up import UpOptions
+    from tollway_cli.standalone.up import up as serve
+
+    os.umask(0o077)
+    options = UpOptions(
+        config=config.absolute(),
+        state=state,
+        ready_file=ready_file.absolute() if ready_file is not None else None,
+        ledger=ledger,
+        uncovered=uncovered,
+        secrets=given,
+        environ=dict(os.environ),
+        names_state=state != default_state(),
+    )
+    serve(options, now_ms, random.random)
+
+
+def _ledger_of(store: str | None) -> Path | None:
+    if store is None:
+        return None
+    path = store.removeprefix("sqlite://")
+    if path == store:
+        raise WrongUsage(f"--store {store.partition(':')[0]}:…: only sqlite:///PATH for now; other stores come later")
+    if not path.startswith("/") or path == "/":
+        raise WrongUsage("--store: write an absolute path, as in sqlite:///var/lib/tollway/ledger.sqlite")
+    return Path(path)
+
+
+@tollway.command(
+    short_help="Run a program as an agent.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@click.option("--agent", required=True, metavar="NS/NAME", help="The AgentIdentity that the program is.")
+@STATE
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD…")
+def run(agent: str, state: Path, command: Sequence[str]) -> None:
+    """Run a program as an agent of the running instance.
+
+    Sets the variables that point the official SDKs at the agent's sidecar (OPENAI_BASE_URL, …), and a placeholder
+    where an SDK wants a key before it starts. They replace variables of these names that you have set: with a base URL
+    or a key of your own the calls would go around the gateway. The program's exit code is passed on.
+
+    \b
+    Example:
+      tollway run --agent team-a/researcher -- python agent.py
+    """
+    from tollway_cli import run as injection
+    from tollway_cli.views.instance import find
+
+    injection.run(injection.agent_of(find(state), agent), command, os.environ)
+
+
+@tollway.command(short_help="See a budget being spent and kept, without a key.")
+@click.option("--json", "as_json", is_flag=True, help="Write what was seen as JSON, and nothing else.")
+def demo(as_json: bool) -> None:
+    """See a budget being spent and kept: no key and no network needed, about half a minute.
+
+    Starts an instance in a temporary directory with a built-in provider that speaks the real wire format, and an agent
+    on the official SDK that spends a small budget until no further call fits. Ends with the sum: what the ledger says,
+    what the SDK saw and what the provider served. Exit code 0 only if they agree and stay within the budget.
+    """
+    from tollway_cli.demo.run import run_demo
+
+    os.umask(0o077)
+    run_demo(as_json, dict(os.environ), now_ms)
+
+
+@tollway.command(short_help="Every counter: limit, used, held, resets at.")
+@STATE
+@output
+def limits(state: Path, form: str) -> None:
+    """Every counter: its limit, what is used and held, what is left, when it resets."""
+    from tollway_cli.views.limits import show_limits
+
+    show_limits(_admin(state), _form(form))
+
+
+@tollway.group(short_help="Calls and what they cost; verify recomputes.", invoke_without_command=True)
+@click.option("--agent", metavar="NS/NAME", help="Calls of this agent only; a SPIFFE ID also does.")
+@click.option("--since", metavar="WHEN", help="Calls since: 90s, 15m, 2h, 7d ago, or an ISO 8601 time.")
+@STATE
+@output
+@click.pass_context
+def ledger(context: click.Context, agent: str | None, since: str | None, state: Path, form: str) -> None:
+    """Calls and what they cost. `tollway ledger verify` recomputes every counter from the journal."""
+    if context.invoked_subcommand is not None:
+        context.obj = (state, form)
+        return
+    from tollway_cli.views.instance import Admin, find
+    from tollway_cli.views.ledger import show_ledger, spiffe_id_of
+
+    moment = None if since is None else parse_since(since, now_ms())
+    ready = find(state)
+    show_ledger(Admin(ready.admin), _form(form), spiffe_id_of(ready, agent), moment)
+
+
+def parse_since(text: str, now: int) -> int:
+    """Milliseconds since the epoch of "15m" before `now`, or of an ISO 8601 time (local without a zone)."""
+    from datetime import datetime
+
+    if match := _SINCE.fullmatch(text):
+        return now - int(match[1]) * _UNITS_MS[match[2]]
+    try:
+        return int(datetime.fromisoformat(text).timestamp() * 1000)
+    except (ValueError, OverflowError, OSError):
+        raise WrongUsage(f"--since {text!r}: write 90s, 15m, 2h or 7d, or a time such as 2026-11-01T08:00") from None
+
+
+@ledger.command()
+@click.option("--state", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="As `tollway ledger`.")
+@click.option("-o", "--output", "form", type=click.Choice(["table", "json", "yaml"]), help="As `tollway ledger`.")
+@click.pass_context
+def verify(context: click.Context, state: Path | None, form: str | None) -> None:
+    """Recompute every counter from the journal; exit code 1 if one differs."""
+    from tollway_cli.views.ledger import show_verification
+
+    above_state, above_form = context.obj
+    show_verification(_admin(state.absolute() if state is not None else above_state), _form(form or above_form))
+
+
+@tollway.command(short_help="What was decided about a call, and why.")
+@click.argument("call_id", required=False, metavar="CALL-ID")
+@click.option(
+    "-f",
+    "--file",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="REQUEST.JSON",
+    help="Explain a request that is not sent: a body as the SDK sends it, or an object of agent, provider, path, body.",
+)
+@click.option("--agent", metavar="NS/NAME", help="With -f: whose request. Not needed where there is one agent.")
+@click.option("--provider", metavar="NAME", help="With -f: to which AIProvider. Not needed where there is one.")
+@click.option("--path", metavar="PATH", help="With -f: to which path.  [default: /v1/chat/completions]")
+@STATE
+@output
+def explain(
+    call_id: str | None,
+    file: Path | None,
+    agent: str | None,
+    provider: str | None,
+    path: str | None,
+    state: Path,
+    form: str,
+) -> None:
+    """Say what was decided about a call and why: each check and what it said, and what became of its hold.
+
+    CALL-ID is in the answer's header x-tollway-call, in a refusal's message, and in `tollway ledger`.
+    """
+    if (call_id is None) == (file is None):
+        raise WrongUsage("explain a call by its id, or a request with -f FILE")
+    from tollway_cli.views.explain import explain_call, explain_request, question_of
+    from tollway_cli.views.instance import Admin, find
+
+    ready = find(state)
+    if file is not None:
+        explain_request(Admin(ready.admin), _form(form), question_of(file, ready, agent, provider, path))
+    elif call_id is not None:
+        explain_call(Admin(ready.admin), _form(form), call_id)
+
+
+@tollway.command(short_help="The Envoy configuration that resources give.")
+@click.option(
+    "-f",
+    "--file",
+    "config",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    required=True,
+    metavar="DIR",
+    help="The directory of resources, as `tollway up --config` takes it.",
+)
+@STATE
+@output
+def render(config: Path, state: Path, form: str) -> None:
+    """The Envoy configuration that these resources give. Nothing is started; credentials are placeholders.
+
+    Files that change under a running Envoy are in `xds`. Written as YAML unless -o json.
+    """
+    from tollway_cli.views.render import show_rendered
+
+    show_rendered(config, state, _form(form))
+
+
+@tollway.command(short_help="The price in force, its source and date.")
+@click.argument("model", required=False)
+@output
+def prices(model: str | None, form: str) -> None:
+    """The prices in force, their source and date: of all models, or of MODEL. Needs no running instance.
+
+    An AIProvider's own prices (spec.prices) come before these. A model without a price is refused, never free.
+    """
+    from tollway_cli.views.prices import show_prices
+
+    show_prices(model, _form(form), now_ms())
+
+
+def main() -> None:
+    """The entry point of the command; never returns."""
+    try:
+        code = tollway.main(prog_name="tollway", standalone_mode=False)
+    except CommandFailed as failure:
+        click.echo(f"tollway: {failure}", err=True)
+        code = failure.exit_code
+    except click.exceptions.Abort:
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except BrokenPipeError:
+        # Whoever read our answer has seen enough. Python would complain again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

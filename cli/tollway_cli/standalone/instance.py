@@ -1,0 +1,289 @@
+"""One running instance: everything started in order, changes brought into force without a gap, everything ended.
+
+resources ──plan──▶ SVIDs, sidecars          what is new:   Envoy first, then the rules that use it
+          ──render─▶ Envoy files             what is gone:  the rules first, then Envoy
+          ──────────▶ rules of extauthz
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from tollway.identity.spiffe_id import DEFAULT_TRUST_DOMAIN
+from tollway.pricing.data import default_book
+from tollway.resources.models import ResourceSet
+from tollway_cli.failures import AnswerIsNo, Broken
+from tollway_cli.standalone import envoys
+from tollway_cli.standalone.data_plane import DataPlane, DataPlaneOptions
+from tollway_cli.standalone.identities import Identities, remove_strangers
+from tollway_cli.standalone.plan import GATEWAY, access, credentials, key_of, plan, without_removed
+from tollway_cli.standalone.ports import FIRST_AGENT, FIRST_OWN, Ports
+from tollway_cli.standalone.probes import until
+from tollway_cli.standalone.state import Memory, StateDirectory, recall, remember, remove_sockets
+from tollway_cli.standalone.supervisor import ProcessSpec, Supervisor, tail
+from tollway_cli.standalone.voice import Voice
+from tollway_cli.views.instance import Ready, ReadyAgent
+from tollway_operator.atomic_files import write_file
+from tollway_operator.authority.authority import Authority
+from tollway_operator.envoy.credentials import CredentialError
+from tollway_operator.envoy.gateway import gateway_bootstrap, gateway_files
+from tollway_operator.envoy.settings import SidecarSettings
+from tollway_operator.envoy.sidecar import sidecar_bootstrap, sidecar_files
+
+EXTAUTHZ: Final = "extauthz"
+READY_WITHIN: Final = 30.0
+"""How long everything may take to serve, seconds."""
+_HOPELESS: Final = 5
+"""After so many failures in a row a start is given up."""
+_DRAIN: Final = 3.0
+_SIDECAR_RANK, _GATEWAY_RANK, _EXTAUTHZ_RANK = 0, 1, 2
+"""Who ends first: extauthz is last, so that what the gateway logs at its end is settled."""
+_PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
+"""What our processes need of the environment. Provider keys may be in the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceOptions:
+    state: StateDirectory
+    envoy: Path
+    ready_file: Path | None = None
+    ledger: Path | None = None
+    uncovered: str = "deny"
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+class Instance:
+    """Made with the lock held, inside the event loop."""
+
+    def __init__(
+        self, options: InstanceOptions, voice: Voice, clock: Callable[[], int], jitter: Callable[[], float]
+    ) -> None:
+        self._options = options
+        self._state = options.state
+        self._voice = voice
+        self._clock = clock
+        self._trust_domain = str(DEFAULT_TRUST_DOMAIN)
+        self._prices = default_book()
+        memory = recall(self._state)
+        self._ports = Ports(memory.ports)
+        self._gateway_port = self._ports.of(GATEWAY, FIRST_OWN)
+        self._gateway = envoys.gateway_settings(
+            self._state, self._trust_domain, self._gateway_port, envoys.upstream_ca_file(options.environ)
+        )
+        self._files = {GATEWAY: envoys.WatchedFiles(self._gateway.xds_dir, self._gateway.admin_socket)}
+        self._data_plane = DataPlane(self._state, self._data_plane_options(), memory.generation)
+        authority = Authority.load_or_create(self._state.authority, DEFAULT_TRUST_DOMAIN, clock())
+        self._identities = Identities(authority, self._state, jitter)
+        self._supervisor = Supervisor(voice.crashed)
+        self._env = {name: options.environ[name] for name in _PASSED_ON if name in options.environ}
+        self.resources = ResourceSet()
+
+    @property
+    def gateway_url(self) -> str:
+        return f"https://{self._gateway.address}:{self._gateway_port}"
+
+    def _data_plane_options(self) -> DataPlaneOptions:
+        ledger = self._options.ledger or self._state.ledger
+        port = self._ports.of("metrics", FIRST_OWN)
+        return DataPlaneOptions(self._trust_domain, str(ledger), self._options.uncovered, port)
+
+    async def start(self, resources: ResourceSet) -> None:
+        """Start everything; returns when it serves. Raises `Broken` when it does not within `READY_WITHIN`."""
+        self._remove_ready_files()
+        self._data_plane.publish(resources)
+        await self._supervisor.ensure(self._extauthz_spec())
+        sidecars = self._issue_due(resources)
+        remove_strangers(self._state, sidecars)
+        try:
+            self._files[GATEWAY].show(self._gateway_files(resources))
+        except CredentialError as error:
+            raise AnswerIsNo(str(error)) from error
+        await self._supervisor.ensure(self._gateway_spec())
+        await self._start_sidecars(sidecars, resources)
+        self.resources = resources
+        await self._serve_or_fail(sidecars)
+        self._announce(sidecars)
+
+    async def apply(self, resources: ResourceSet) -> bool:
+        """Bring `resources` into force. False, and everything as before, where Envoy refuses them."""
+        before = self.resources
+        if (remaining := without_removed(before, resources)) != before:
+            await self._put_into_force(remaining)
+        sidecars = self._issue_due(resources)
+        if (refusal := await self._change_gateway(resources)) is not None:
+            self._voice.warn(f"{refusal}; the configuration of before stays in force")
+            await self._put_into_force(before)
+            return False
+        await self._start_sidecars(sidecars, resources)
+        await self._put_into_force(resources)
+        self.resources = resources
+        await self._stop_gone(sidecars)
+        await self._sidecars_serve(sidecars)
+        self._announce(sidecars)
+        return True
+
+    async def renew(self) -> None:
+        """Rotate the authority and renew the SVIDs that are due."""
+        if self._identities.rotate(self._clock()):
+            self._voice.say("the signing CAs were rotated")
+        self._issue_due(self.resources)
+
+    async def stop(self) -> None:
+        """End everything: sidecars, then the gateway, then extauthz."""
+        self._remove_ready_files()
+        await self._supervisor.stop_all()
+        self._remember()
+        self._ports.release()
+        remove_sockets(self._state)
+
+    def _issue_due(self, resources: ResourceSet) -> tuple[str, ...]:
+        """Issue what is due; returns the agents that have a sidecar."""
+        now = self._clock()
+        planned = plan(resources, self._identities.held, self._trust_domain, now)
+        self._identities.issue(planned.issue, now)
+        return planned.sidecars
+
+    async def _put_into_force(self, resources: ResourceSet) -> None:
+        self._data_plane.publish(resources)
+        if not await self._data_plane.runs():
+            self._voice.warn(f"extauthz does not take the new rules; see {self._state.extauthz / 'extauthz.log'}")
+
+    def _gateway_files(self, resources: ResourceSet) -> Mapping[str, bytes]:
+        return gateway_files(self._gateway, resources.providers, credentials(resources))
+
+    async def _change_gateway(self, resources: ResourceSet) -> str | None:
+        """What is against the change; None where the gateway runs it."""
+        try:
+            files = self._gateway_files(resources)
+        except CredentialError as error:
+            return str(error)
+        return await self._files[GATEWAY].change(files)
+
+    async def _start_sidecars(self, agents: tuple[str, ...], resources: ResourceSet) -> None:
+        for agent in agents:
+            if agent not in self._files or resources.providers != self.resources.providers:
+                self._show_sidecar_files(agent, resources)
+            if self._supervisor.worker(agent) is None:
+                await self._supervisor.ensure(self._sidecar_spec(agent))
+        self._remember()
+
+    def _show_sidecar_files(self, agent: str, resources: ResourceSet) -> None:
+        settings = self._sidecar_settings(agent)
+        files = self._files.setdefault(agent, envoys.WatchedFiles(settings.xds_dir, settings.admin_socket))
+        files.show(sidecar_files(settings, resources.providers))
+
+    async def _stop_gone(self, agents: tuple[str, ...]) -> None:
+        gone = [name for name in self._supervisor.names if "/" in name and name not in agents]
+        await self._supervisor.stop(gone)
+        for agent in gone:
+            self._files.pop(agent, None)
+            self._identities.forget(agent)
+
+    def _remember(self) -> None:
+        remember(self._state, Memory(self._data_plane.generation, dict(self._ports.chosen)))
+
+    # What is ready
+
+    async def _serve_or_fail(self, sidecars: tuple[str, ...]) -> None:
+        await self._require(EXTAUTHZ, self._data_plane.is_ready)
+        for envoy in (GATEWAY, *sidecars):
+            await self._require(envoy, self._files[envoy].run)
+
+    async def _require(self, name: str, is_ready: Callable[[], Awaitable[bool]]) -> None:
+        worker = self._supervisor.worker(name)
+
+        async def is_decided() -> bool:
+            return worker is None or worker.failures >= _HOPELESS or await is_ready()
+
+        if worker is None or not await until(is_decided, READY_WITHIN) or worker.failures >= _HOPELESS:
+            log = worker.spec.log if worker is not None else self._state.root
+            lines = "\n    ".join(tail(log) or ("(empty)",))
+            raise Broken(f"{name} does not serve. The end of {log}:\n    {lines}")
+
+    async def _sidecars_serve(self, sidecars: tuple[str, ...]) -> None:
+        for agent in sidecars:
+            if not await until(self._files[agent].run, envoys.RUNS_WITHIN):
+                self._voice.warn(f"the sidecar of {agent} does not serve; see {self._state.agent(agent) / 'envoy.log'}")
+
+    # The ready file
+
+    def _announce(self, sidecars: tuple[str, ...]) -> None:
+        content = msgspec.json.format(msgspec.json.encode(self._ready(sidecars)), indent=2) + b"\n"
+        for path in self._ready_files():
+            write_file(path, content)
+
+    def _ready(self, sidecars: tuple[str, ...]) -> Ready:
+        agents = {}
+        for agent in self.resources.agents:
+            if (key := key_of(agent)) in sidecars:
+                found = access(self.resources, agent, self._agent_port(key), self._trust_domain, self._prices)
+                agents[key] = ReadyAgent(found.spiffe_id, dict(found.base_urls), dict(found.env))
+        return Ready(self.gateway_url, f"unix://{self._state.socket('admin')}", agents)
+
+    def _ready_files(self) -> tuple[Path, ...]:
+        own = self._state.ready_file
+        return (own, self._options.ready_file) if self._options.ready_file is not None else (own,)
+
+    def _remove_ready_files(self) -> None:
+        for path in self._ready_files():
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    # The processes
+
+    def _agent_port(self, agent: str) -> int:
+        return self._ports.of(agent, FIRST_AGENT)
+
+    def _extauthz_spec(self) -> ProcessSpec:
+        return ProcessSpec(
+            EXTAUTHZ,
+            self._data_plane.command,
+            self._state.extauthz / "extauthz.log",
+            self._env,
+            _EXTAUTHZ_RANK,
+            grace=10.0,
+            fingerprint=_written(self._state.extauthz / "settings.json", self._data_plane.settings()),
+        )
+
+    def _gateway_spec(self) -> ProcessSpec:
+        bootstrap = self._state.gateway / "bootstrap.json"
+        return ProcessSpec(
+            GATEWAY,
+            envoys.command(self._options.envoy, bootstrap, concurrency=2),
+            self._state.gateway / "envoy.log",
+            self._env,
+            _GATEWAY_RANK,
+            fingerprint=_written(bootstrap, gateway_bootstrap(self._gateway)),
+            before_stop=self._drain,
+        )
+
+    def _sidecar_settings(self, agent: str) -> SidecarSettings:
+        return envoys.sidecar_settings(
+            self._state, self._trust_domain, agent, self._agent_port(agent), self._gateway_port
+        )
+
+    def _sidecar_spec(self, agent: str) -> ProcessSpec:
+        directory = self._state.agent(agent)
+        bootstrap = directory / "bootstrap.json"
+        return ProcessSpec(
+            agent,
+            envoys.command(self._options.envoy, bootstrap, concurrency=1),
+            directory / "envoy.log",
+            self._env,
+            _SIDECAR_RANK,
+            fingerprint=_written(bootstrap, sidecar_bootstrap(self._sidecar_settings(agent))),
+        )
+
+    async def _drain(self) -> None:
+        await until(self._files[GATEWAY].idle, _DRAIN)
+
+
+def _written(path: Path, content: bytes) -> str:
+    """Write what a process reads at start; returns what tells it from another."""
+    write_file(path, content)
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,214 @@
+"""The decision before the ledger is asked: an ordered list of named checks. The list is the specification.
+
+Each check takes the whole question and returns nothing or a refusal; a check may rely on those before it. Checks do no
+I/O and read no clock. Tests run against the whole list.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from tollway.deciding import reasons
+from tollway.deciding.question import CallerProblem, Question
+from tollway.deciding.rulebook import Caller
+from tollway.providers.port import Kind, Refusal, RequestRefused
+from tollway.resources.models import ROOT_NAMESPACE
+
+# Headers that decide who is trusted or how the body is read: seen twice, two readers could take different ones.
+_SINGLE_HEADERS: Final = frozenset(
+    {
+        "authorization",
+        "content-length",
+        "content-type",
+        "host",
+        ":authority",
+        "transfer-encoding",
+        "x-api-key",
+        "api-key",
+    }
+)
+
+
+def identity_proven(q: Question) -> Refusal | None:
+    if isinstance(q.caller, CallerProblem):
+        return _refusal(q, q.caller.reason, q.caller.message)
+    return None
+
+
+def identity_in_force(q: Question) -> Refusal | None:
+    caller = _caller(q)
+    if caller.namespace == ROOT_NAMESPACE:
+        return _refusal(
+            q, reasons.IDENTITY_INVALID, f"{caller.spiffe_id} is an identity of Tollway itself, not of an agent."
+        )
+    if q.rules.suspends(caller):
+        return _refusal(
+            q, reasons.IDENTITY_SUSPENDED, f"{_name(caller)} is suspended: an operator stopped all of its model calls."
+        )
+    if caller.agent is not None and q.rules.agent(caller.namespace, caller.agent) is None:
+        return _refusal(
+            q, reasons.IDENTITY_UNKNOWN, f"There is no AgentIdentity {caller.namespace}/{caller.agent} (any more)."
+        )
+    return None
+
+
+def headers_unambiguous(q: Question) -> Refusal | None:
+    twice = sorted(q.repeated_headers & _SINGLE_HEADERS)
+    if twice:
+        return _refusal(q, reasons.REQUEST_MALFORMED, f"The request carries the header {twice[0]!r} more than once.")
+    if "," in q.headers.get(":authority", ""):
+        return _refusal(q, reasons.REQUEST_MALFORMED, "The request names more than one host.")
+    return None
+
+
+def provider_known(q: Question) -> Refusal | None:
+    if q.provider is None or q.family is None:
+        return _refusal(
+            q, reasons.PROVIDER_UNKNOWN, f"There is no AIProvider {q.provider_name!r} that Tollway can serve."
+        )
+    return None
+
+
+def provider_open(q: Question) -> Refusal | None:
+    caller = _caller(q)
+    if q.provider is not None and not q.rules.is_open(q.provider, caller.namespace):
+        return _refusal(
+            q,
+            reasons.PROVIDER_CLOSED,
+            f"The AIProvider {q.provider_name!r} is not open to agents of the namespace {caller.namespace!r}.",
+        )
+    return None
+
+
+def query_allowed(q: Question) -> Refusal | None:
+    foreign = sorted(q.query_keys - q.family.allowed_query) if q.family is not None else []
+    if foreign:
+        return _refusal(
+            q,
+            reasons.REQUEST_MALFORMED,
+            f"The query parameter {foreign[0][:64]!r} may not be sent to {q.provider_name!r}.",
+        )
+    return None
+
+
+def operation_known(q: Question) -> Refusal | None:
+    if q.operation is None:
+        return _refusal(
+            q,
+            reasons.OPERATION_UNKNOWN,
+            f"{q.method} {q.path} is not an operation that Tollway can bound at {q.provider_name!r}.",
+        )
+    return None
+
+
+def body_understood(q: Question) -> Refusal | None:
+    if isinstance(q.parsed, RequestRefused):
+        refused = q.parsed
+        return Refusal(refused.kind, refused.reason, refused.message, q.call_id, param=refused.param)
+    return None
+
+
+def model_allowed(q: Question) -> Refusal | None:
+    if q.provider is not None and not q.rules.allows_model(q.provider, q.call.model):
+        return _refusal(
+            q,
+            reasons.MODEL_FORBIDDEN,
+            f"The model {q.call.model!r} is not in the list of the AIProvider {q.provider_name!r}.",
+            param="model",
+        )
+    return None
+
+
+def price_known(q: Question) -> Refusal | None:
+    if q.offer is None:
+        return _refusal(
+            q,
+            reasons.MODEL_UNPRICED,
+            f"No price is known for the model {q.call.model!r} at {q.provider_name!r}, and an unknown price is not "
+            f"free: state it under spec.prices of the AIProvider.",
+            param="model",
+        )
+    return None
+
+
+def covered_by_quota(q: Question) -> Refusal | None:
+    if q.uncovered_allowed or any(cover.bounds_spend for cover in q.covers):
+        return None
+    return _refusal(
+        q,
+        reasons.QUOTA_NONE,
+        f"No AIQuota limits tokens or cost of {_name(_caller(q))} for {q.call.model!r} at {q.provider_name!r}.",
+    )
+
+
+def output_bounded(q: Question) -> Refusal | None:
+    if worst_size(q) is None:
+        return _refusal(
+            q,
+            reasons.REQUEST_UNBOUNDED,
+            f"The request names no output cap, and none is known for {q.call.model!r}: send max_completion_tokens, or "
+            f"set defaultMaxOutputTokens in the AIQuota or maxOutputTokens in the AIProvider.",
+        )
+    return None
+
+
+Check = Callable[[Question], Refusal | None]
+
+CHECKS: Final[tuple[tuple[str, Check], ...]] = (
+    ("identity", identity_proven),
+    ("identity in force", identity_in_force),
+    ("headers", headers_unambiguous),
+    ("provider", provider_known),
+    ("provider open", provider_open),
+    ("query", query_allowed),
+    ("operation", operation_known),
+    ("body", body_understood),
+    ("model", model_allowed),
+    ("price", price_known),
+    ("quota", covered_by_quota),
+    ("output cap", output_bounded),
+)
+
+
+def first_refusal(q: Question) -> Refusal | None:
+    """The first check's word against the call, if any."""
+    for _, check in CHECKS:
+        if (refusal := check(q)) is not None:
+            return refusal
+    return None
+
+
+def trace(q: Question) -> tuple[tuple[str, str], ...]:
+    """Each check's name and what it said, up to and with the one that refused."""
+    said: list[tuple[str, str]] = []
+    for name, check in CHECKS:
+        refusal = check(q)
+        said.append((name, "passed" if refusal is None else f"{refusal.reason}: {refusal.message}"))
+        if refusal is not None:
+            break
+    return tuple(said)
+
+
+def worst_size(q: Question) -> int | None:
+    """The output cap per answer that bounds this call: the request's own, the quotas' default, the model's maximum."""
+    if q.call.output_cap is not None:
+        return q.call.output_cap
+    known = [cover.quota.default_max_output_tokens for cover in q.covers]
+    defaults = [default for default in known if default is not None]
+    if defaults:
+        return min(defaults)
+    return q.offer.limits.max_output_tokens if q.offer is not None else None
+
+
+def _caller(q: Question) -> Caller:
+    assert isinstance(q.caller, Caller)  # noqa: S101 - `identity_proven` stands before every other check
+    return q.caller
+
+
+def _name(caller: Caller) -> str:
+    if caller.agent is not None:
+        return f"The agent {caller.namespace}/{caller.agent}"
+    return f"The service account {caller.namespace}/{caller.service_account}"
+
+
+def _refusal(q: Question, reason: str, message: str, param: str | None = None) -> Refusal:
+    return Refusal(reasons.KINDS.get(reason, Kind.FORBIDDEN), reason, message, q.call_id, param=param)

@@ -1,0 +1,226 @@
+"""The resources in force, compiled for questions that come thousands of times a second.
+
+A rule book is made once per change and never altered; what it works out per agent, provider and model it keeps, so that
+a decision costs the limits that match and not the number of quotas, agents or models that exist.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Final
+
+from tollway.ledger.port import Counter
+from tollway.ledger.units import LIFETIME, Unit
+from tollway.pricing.table import ModelLimits, PriceBook, PriceRow, override_row
+from tollway.resources.models import (
+    ROOT_NAMESPACE,
+    AgentIdentity,
+    AIProvider,
+    AIQuota,
+    Limit,
+    Mode,
+    ModelRule,
+    Per,
+    ResourceSet,
+)
+
+# What is worked out per agent, provider and model is kept for this many combinations. Model names come from callers, so
+# the bound is a defence as well.
+_REMEMBERED: Final = 4096
+_DAY_MS: Final = 86_400_000
+_NAME_LABEL: Final = "kubernetes.io/metadata.name"
+_COVERING_UNITS: Final = frozenset({Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS, Unit.TOKENS, Unit.COST})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, as its certificate proves it. `agent` is None for a workload that no AgentIdentity names."""
+
+    spiffe_id: str
+    namespace: str
+    service_account: str
+    agent: str | None
+    pod: str = ""
+    on_behalf_of: tuple[str, ...] = ()
+    """Seam: an identity is a chain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A model as one provider offers it: its price row in force and how large its texts can get."""
+
+    row: PriceRow
+    row_json: str
+    limits: ModelLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """One limit that applies to a call, and the counter that it is counted on for this caller."""
+
+    quota: AIQuota
+    limit: Limit
+    counter: Counter
+
+    @property
+    def bounds_spend(self) -> bool:
+        """Whether an unlimited number of tokens is impossible under this limit."""
+        return self.quota.mode is Mode.ENFORCE and self.limit.unit in _COVERING_UNITS
+
+
+def amount_in_force(limit: Limit, now: int) -> int:  # noqa: ARG001 - the seam of grants: an amount is a function of now
+    """The amount of `limit` at `now`."""
+    return limit.amount
+
+
+class RuleBook:
+    """Answers of the resources. Pure: equal resources and prices give equal answers."""
+
+    def __init__(self, resources: ResourceSet, prices: PriceBook) -> None:
+        self._agents = {(agent.meta.namespace, agent.meta.name): agent for agent in resources.agents}
+        self._suspended_accounts = frozenset(
+            (agent.meta.namespace, service_account_of(agent)) for agent in resources.agents if agent.suspended
+        )
+        self._providers = {provider.meta.name: provider for provider in resources.providers}
+        self._quotas = _by_namespace(resources.quotas)
+        self._root_quotas = tuple(q for q in resources.quotas if q.namespaces is not None)
+        self._labels = {n.meta.name: {**n.meta.labels, _NAME_LABEL: n.meta.name} for n in resources.namespaces}
+        self._prices = prices
+        self._offer_of_day = lru_cache(_REMEMBERED)(self._make_offer)
+        self.covers = lru_cache(_REMEMBERED)(self._covers)
+
+    def agent(self, namespace: str, name: str) -> AgentIdentity | None:
+        return self._agents.get((namespace, name))
+
+    def suspends(self, caller: Caller) -> bool:
+        """A workload without an identity of its own is suspended with any identity that names its service account."""
+        if caller.agent is None:
+            return (caller.namespace, caller.service_account) in self._suspended_accounts
+        agent = self.agent(caller.namespace, caller.agent)
+        return agent is not None and agent.suspended
+
+    def provider(self, name: str) -> AIProvider | None:
+        return self._providers.get(name)
+
+    def is_open(self, provider: AIProvider, namespace: str) -> bool:
+        return provider.namespaces is None or provider.namespaces.matches(self._namespace_labels(namespace))
+
+    def allows_model(self, provider: AIProvider, model: str) -> bool:
+        return not provider.models or model_rule(provider, model) is not None
+
+    def offer(self, provider: str, model: str, now: int) -> Offer | None:
+        """The model at `now`; None if its price is unknown. Announced prices come into force at midnight UTC."""
+        return self._offer_of_day(provider, model, now // _DAY_MS)
+
+    def _make_offer(self, provider_name: str, model: str, day: int) -> Offer | None:
+        provider = self._providers[provider_name]
+        rule = model_rule(provider, model)
+        priced_as = rule.model if rule is not None and rule.model is not None else model
+        booked = self._prices.find(provider.type.value, priced_as, day * _DAY_MS)
+        row = _overridden(provider, model, priced_as) or (booked.row if booked else None)
+        if row is None:
+            return None
+        limits = _limits(rule, booked.limits if booked else ModelLimits(None, None, hidden_output=True))
+        return Offer(row, row.to_json(), limits)
+
+    def _covers(self, caller: Caller, provider: str, model: str) -> tuple[Cover, ...]:
+        return tuple(
+            Cover(quota, limit, _counter(quota, limit, caller, provider, model))
+            for quota in self._matching(caller, provider, model)
+            for limit in quota.limits
+        )
+
+    def _matching(self, caller: Caller, provider: str, model: str) -> Iterable[AIQuota]:
+        for quota in (*self._quotas.get(caller.namespace, ()), *self._root_quotas):
+            if (
+                self._selects_namespace(quota, caller.namespace)
+                and self._selects_agent(quota, caller)
+                and _selects_model(quota, provider, model)
+                and (Per.POD not in quota.per or caller.pod)
+            ):
+                yield quota
+
+    def _selects_namespace(self, quota: AIQuota, namespace: str) -> bool:
+        if quota.namespaces is None:
+            return quota.meta.namespace == namespace
+        return quota.meta.namespace == ROOT_NAMESPACE and quota.namespaces.matches(self._namespace_labels(namespace))
+
+    def _selects_agent(self, quota: AIQuota, caller: Caller) -> bool:
+        if quota.agents is None:
+            return True
+        agent = self.agent(caller.namespace, caller.agent) if caller.agent is not None else None
+        return agent is not None and quota.agents.matches(agent.meta.labels)
+
+    def _namespace_labels(self, namespace: str) -> Mapping[str, str]:
+        return self._labels.get(namespace) or {_NAME_LABEL: namespace}
+
+
+def service_account_of(agent: AgentIdentity) -> str:
+    """Without a cluster to ask, an identity's service account is the one it names, or its own name."""
+    return agent.service_account or agent.meta.name
+
+
+def model_rule(provider: AIProvider, model: str) -> ModelRule | None:
+    """The first line of the provider's `models` that matches."""
+    return next((rule for rule in provider.models if fnmatchcase(model, rule.name)), None)
+
+
+def _by_namespace(quotas: Iterable[AIQuota]) -> Mapping[str, tuple[AIQuota, ...]]:
+    found: defaultdict[str, list[AIQuota]] = defaultdict(list)
+    for quota in quotas:
+        if quota.namespaces is None:
+            found[quota.meta.namespace].append(quota)
+    return {namespace: tuple(listed) for namespace, listed in found.items()}
+
+
+def _selects_model(quota: AIQuota, provider: str, model: str) -> bool:
+    return not quota.models or any(
+        (line.provider is None or line.provider == provider) and fnmatchcase(model, line.name) for line in quota.models
+    )
+
+
+def _counter(quota: AIQuota, limit: Limit, caller: Caller, provider: str, model: str) -> Counter:
+    values = {
+        Per.AGENT: caller.agent or f"sa/{caller.service_account}",
+        Per.POD: caller.pod,
+        Per.SERVICE_ACCOUNT: caller.service_account,
+        Per.NAMESPACE: caller.namespace,
+        Per.PROVIDER: provider,
+        Per.MODEL: model,
+    }
+    per = {each.value: values[each] for each in quota.per}
+    if Per.AGENT in quota.per or Per.SERVICE_ACCOUNT in quota.per:
+        # Names are unique within a namespace only, and a quota of the root namespace may span several.
+        per.setdefault(Per.NAMESPACE.value, caller.namespace)
+    window = limit.window or LIFETIME
+    return Counter(quota.meta.namespace, quota.meta.name, limit.name, limit.unit, window, tuple(sorted(per.items())))
+
+
+def _overridden(provider: AIProvider, model: str, priced_as: str) -> PriceRow | None:
+    for name in (model, priced_as):
+        for price in provider.prices:
+            if price.model == name:
+                return override_row(
+                    price.model,
+                    price.input,
+                    price.output,
+                    cache_read=price.cache_read,
+                    cache_write_5m=price.cache_write_5m,
+                    cache_write_1h=price.cache_write_1h,
+                    audio_input=price.audio_input,
+                    audio_output=price.audio_output,
+                    source=f"AIProvider {provider.meta.name}",
+                )
+    return None
+
+
+def _limits(rule: ModelRule | None, booked: ModelLimits) -> ModelLimits:
+    if rule is None:
+        return booked
+    return ModelLimits(
+        context_tokens=rule.context_tokens if rule.context_tokens is not None else booked.context_tokens,
+        max_output_tokens=rule.max_output_tokens if rule.max_output_tokens is not None else booked.max_output_tokens,
+        hidden_output=rule.hidden_output if rule.hidden_output is not None else booked.hidden_output,
+    )

@@ -1,0 +1,255 @@
+"""The ledger's operations over the few reads and writes that a store offers: load, decide, write.
+
+Every store runs these same operations, each inside one transaction of its own. Nothing is written before the
+decision is complete, so an operation that raises has changed nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Final, Protocol
+
+from tollway.ledger import holds, windows
+from tollway.ledger.arithmetic import BucketUse, Line, Use, granted_size, short_lines, shortage, window_of
+from tollway.ledger.holds import MAX_AMOUNT, Change, Claim, Record
+from tollway.ledger.port import (
+    CallFacts,
+    Counter,
+    Demand,
+    DuplicateHold,
+    Granted,
+    JournalRow,
+    Policy,
+    Refused,
+    RowKind,
+    Settlement,
+    Short,
+    Shortage,
+    Sizes,
+    Source,
+    Taken,
+)
+from tollway.ledger.units import Amounts, WindowKind
+
+MAX_TEXT: Final = 1_024
+"""Characters of any one text in a refusal's row: much of it is the caller's own, and refusals are cheap to provoke."""
+MAX_CHECKS: Final = 64
+_INT64: Final = 2**63 - 1
+_FACT_TEXTS: Final = tuple(each.name for each in fields(CallFacts) if each.type is str)
+
+
+class Tables(Protocol):
+    """What a store reads and writes for the book, within one transaction."""
+
+    def clock(self) -> int:
+        """The time of the latest row; 0 before the first."""
+        ...
+
+    def record(self, hold_id: str) -> Record | None: ...
+
+    def overdue(self, now: int, at_most: int) -> Sequence[Record]:
+        """Open records whose deadline is not after `now`, the oldest deadlines first."""
+        ...
+
+    def see(self, counter: Counter, limit: int) -> None:
+        """Remember the limit in force of `counter`, which may be new."""
+        ...
+
+    def limit(self, counter: Counter) -> int:
+        """The limit last seen in force of a counter that was seen."""
+        ...
+
+    def use(self, counter: Counter, first: int, last: int) -> Use:
+        """The sum over the buckets from `first` to `last`, both included."""
+        ...
+
+    def buckets(self, counter: Counter, first: int, last: int) -> Sequence[BucketUse]:
+        """The buckets from `first` to `last` in order; empty ones may be missing."""
+        ...
+
+    def renew(self, hold_id: str, deadline: int) -> bool:
+        """Move the deadline of an open record; False if there is none."""
+        ...
+
+    def write(self, row: JournalRow, record: Record | None) -> None:
+        """Append `row`, add its entries to their buckets, and keep `record` as it is from now on."""
+        ...
+
+
+class Book:
+    """The operations of `port.Ledger` that change something; see there for what each promises.
+
+    `now` is never taken as earlier than the latest row. Deadlines are compared with the caller's own `now`: both come
+    from the same clock, and a clock that was put back must not end every hold at once.
+    """
+
+    def __init__(self, tables: Tables, policy: Policy) -> None:
+        self._tables = tables
+        self._policy = policy
+
+    def reserve(
+        self, hold_id: str, facts: CallFacts, demands: Sequence[Demand], sizes: Sizes, now: int, deadline: int
+    ) -> Granted | Short:
+        _require_countable(demands, sizes)
+        if self._tables.record(hold_id) is not None:
+            raise DuplicateHold(f"The ledger already knows a call {hold_id!r}; every call needs an id of its own.")
+        now = self._not_before(now)
+        for demand in demands:
+            self._tables.see(demand.counter, demand.limit)
+        lines = [Line(demand, self._use(demand.counter, now)) for demand in demands]
+        size = granted_size(lines, sizes, self._policy)
+        if size is None:
+            return Short(tuple(self._shortage(line, sizes, now, None) for line in short_lines(lines, sizes)))
+        change = holds.granted(hold_id, facts, demands, size, now, deadline)
+        self._write(change)
+        return _grant(change.record, lines)
+
+    def extend(self, hold_id: str, least: int, most: int, now: int) -> Granted | Short | None:
+        record = self._open(hold_id)
+        if record is None:
+            return None
+        now = self._not_before(now)
+        sizes = _raised(record.hold.size, least, most)
+        lines = [self._extension(claim, now) for claim in record.claims]
+        _require_countable([line.demand for line in lines], sizes)
+        size = granted_size(lines, sizes, self._policy)
+        if size is None:
+            claims = {claim.demand.counter: claim for claim in record.claims}
+            short = short_lines(lines, sizes)
+            return Short(tuple(self._shortage(line, sizes, now, claims[line.demand.counter]) for line in short))
+        if size > record.hold.size:
+            record = self._write(holds.extended(record, [line.demand for line in lines], size, now))
+        return _grant(record, lines)
+
+    def lower(self, hold_id: str, to: int, now: int) -> bool:
+        record = self._open(hold_id)
+        if record is not None and to < record.hold.size:
+            self._write(holds.lowered(record, max(0, to), self._not_before(now)))
+        return record is not None
+
+    def renew(self, hold_id: str, deadline: int) -> bool:
+        return self._tables.renew(hold_id, deadline)
+
+    def settle(self, hold_id: str, amounts: Amounts, source: Source, now: int) -> Settlement:
+        _require_recordable(amounts)
+        record = self._tables.record(hold_id)
+        if record is None:
+            return Settlement.UNKNOWN
+        if record.hold.source is not None and source <= record.hold.source:
+            return Settlement.UNCHANGED
+        self._write(holds.settled(record, amounts, source, self._not_before(now)))
+        return Settlement.SETTLED if record.open else Settlement.CORRECTED
+
+    def expire(self, now: int, at_most: int) -> Sequence[str]:
+        """End at most `at_most` holds: a transaction that ends thousands would keep every caller waiting."""
+        overdue = self._tables.overdue(now, at_most)
+        for record in overdue:
+            self._write(holds.expired(record, self._not_before(now)))
+        return [record.hold.hold_id for record in overdue]
+
+    def record_refusal(self, refused: Refused, now: int) -> None:
+        row = JournalRow(
+            seq=0,
+            at=self._not_before(now),
+            kind=RowKind.REFUSE,
+            call_id=refused.call_id[:MAX_TEXT],
+            facts=_bounded(refused.facts),
+            reason=refused.reason[:MAX_TEXT],
+            message=refused.message[:MAX_TEXT],
+        )
+        self._tables.write(row, None)
+
+    def _not_before(self, now: int) -> int:
+        return max(now, self._tables.clock())
+
+    def _open(self, hold_id: str) -> Record | None:
+        record = self._tables.record(hold_id)
+        return record if record is not None and record.open else None
+
+    def _write(self, change: Change) -> Record:
+        self._tables.write(change.row, change.record)
+        return change.record
+
+    def _use(self, counter: Counter, now: int) -> Use:
+        return self._tables.use(counter, *_span(counter, now))
+
+    def _extension(self, claim: Claim, now: int) -> Line:
+        """The line of a claim that asks for more, under the limit in force now, which may not be that of admission."""
+        counter = claim.demand.counter
+        span = _extension_span(claim, now)
+        used, held = self._tables.use(counter, *span)
+        own = holds.own(claim, *span)
+        demand = replace(claim.demand, limit=self._tables.limit(counter))
+        return Line(demand, Use(used + own, held - own), taken=claim.held, extends=True)
+
+    def _shortage(self, line: Line, sizes: Sizes, now: int, claim: Claim | None) -> Shortage:
+        window = line.window
+        if window is None or window.kind is not WindowKind.ROLLING:
+            return shortage(line, sizes, now, self._policy, ())
+        buckets = self._tables.buckets(line.demand.counter, *_span(line.demand.counter, now))
+        if claim is not None:
+            buckets = [_own_as_used(claim, each) for each in buckets]
+        return shortage(line, sizes, now, self._policy, buckets)
+
+
+def _span(counter: Counter, now: int) -> tuple[int, int]:
+    """The first and last bucket that count at `now`."""
+    window = window_of(counter)
+    return windows.counted_from(window, now), windows.bucket(window, now)
+
+
+def _extension_span(claim: Claim, now: int) -> tuple[int, int]:
+    """A rolling counter rolls on; every other counts a call in the bucket of its admission, to the end."""
+    if claim.demand.counter.window.kind is WindowKind.ROLLING:
+        return _span(claim.demand.counter, now)
+    return claim.lots[0].bucket, claim.lots[0].bucket
+
+
+def _own_as_used(claim: Claim, each: BucketUse) -> BucketUse:
+    own = holds.own(claim, each.bucket, each.bucket)
+    return BucketUse(each.bucket, each.used + own, each.held - own)
+
+
+def _raised(size: int, least: int, most: int) -> Sizes:
+    """The sizes an extension may come to: never below what the hold has."""
+    useful = max(size, least)
+    return Sizes(useful, max(useful, most))
+
+
+def _grant(record: Record, lines: Sequence[Line]) -> Granted:
+    taken = tuple(_taken(claim, line) for claim, line in zip(record.claims, lines, strict=True))
+    return Granted(record.hold.hold_id, record.hold.size, taken, record.hold.deadline)
+
+
+def _taken(claim: Claim, line: Line) -> Taken:
+    added = claim.held - line.taken
+    return Taken(claim.demand.counter, claim.held, line.demand.limit, max(0, line.left - added))
+
+
+def _require_countable(demands: Sequence[Demand], sizes: Sizes) -> None:
+    """Raise ValueError for what no store could count exactly, before anything is read."""
+    if not 0 <= sizes.useful <= sizes.most <= MAX_AMOUNT:
+        raise ValueError(f"A call needs 0 <= useful <= most <= {MAX_AMOUNT}, not {sizes}.")
+    if len({demand.counter for demand in demands}) != len(demands):
+        raise ValueError("A call may name a counter only once: two demands on one would each see all that is left.")
+    for demand in demands:
+        _require_demand(demand, sizes.most)
+
+
+def _require_demand(demand: Demand, most: int) -> None:
+    takes = demand.at(most) if demand.shadow else min(demand.at(most), demand.limit)
+    if not (0 <= demand.limit <= _INT64 and 0 <= demand.base <= _INT64 and 0 <= demand.rate <= _INT64):
+        raise ValueError(f"Limit, base and rate of a demand must be between 0 and {_INT64}: {demand}.")
+    if takes > MAX_AMOUNT:
+        raise ValueError(f"One call may take at most {MAX_AMOUNT} of a counter: {demand}.")
+
+
+def _require_recordable(amounts: Amounts) -> None:
+    for amount in (amounts.requests, amounts.input_tokens, amounts.output_tokens, amounts.cost):
+        if not 0 <= amount <= MAX_AMOUNT:
+            raise ValueError(f"A call's amounts must be between 0 and {MAX_AMOUNT}, not {amounts}.")
+
+
+def _bounded(facts: CallFacts) -> CallFacts:
+    texts = {name: getattr(facts, name)[:MAX_TEXT] for name in _FACT_TEXTS}
+    checks = tuple((name[:MAX_TEXT], said[:MAX_TEXT]) for name, said in facts.checks[:MAX_CHECKS])
+    return replace(facts, checks=checks, **texts)

@@ -1,0 +1,356 @@
+"""The port of the ledger: what every store does, in the words of the domain.
+
+A call *reserves* on all its counters at once and gets a hold of one *size* (its output cap in tokens), or is *short*.
+The hold is extended, lowered and renewed while the call runs, and ends once: settled with real amounts, released
+(settled with nothing) or expired (charged at its ceiling). A better source may correct an ended hold later.
+
+All operations are atomic over all counters of the call. `now` and deadlines are integer milliseconds since the
+Unix epoch; a store never lets `now` go back. The arithmetic is in `arithmetic`, pure; stores only read and write.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Final, Protocol
+
+from tollway.ledger.units import Amounts, Unit, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """Where a limit is counted. Two limits with equal fields share one counter; the amount is not part of it.
+
+    `per` holds the values that `AIQuota.spec.per` separates by, as sorted ("Agent", "researcher") pairs.
+    """
+
+    namespace: str
+    quota: str
+    limit: str
+    unit: Unit
+    window: Window
+    per: tuple[tuple[str, str], ...] = ()
+
+    def __hash__(self) -> int:
+        # Every grant looks its counters up several times; what else may differ seldom does.
+        return hash((self.namespace, self.quota, self.limit, self.per))
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """Counters are listed in the order of this."""
+        window = self.window
+        return (
+            self.namespace,
+            self.quota,
+            self.limit,
+            self.per,
+            self.unit,
+            window.kind,
+            window.length_ms,
+            window.time_zone,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one call asks of one counter: `ceil((base + rate * size) / 1000)` at an output cap of `size` tokens.
+
+    `base` and `rate` are in thousandths of the counter's unit (for cost: pico-USD), so that an amount is rounded
+    once, upwards. `limit` is the amount in force at this moment.
+    `rigid`: the quota says `onShortfall: Refuse`, so the full size must fit. `shadow`: counted, never refuses.
+    """
+
+    counter: Counter
+    limit: int
+    base: int
+    rate: int = 0
+    rigid: bool = False
+    shadow: bool = False
+
+    def at(self, size: int) -> int:
+        """The amount this call takes of the counter at `size`, rounded up."""
+        return -(-(self.base + self.rate * size) // 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The sizes (output caps in tokens) a call may be granted.
+
+    `most` is the worst case; `useful` the smallest answer worth having, `useful <= most`.
+    For a call without output (embeddings) all are 0.
+    """
+
+    useful: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallFacts:
+    """What is known of a call when it is admitted, kept in the journal for settlement and explanation.
+
+    `price` is the price row it was admitted with (`tollway.pricing`, as JSON); `ceiling` what it may consume at most
+    at the size it asked for; `checks` each check's name and what it said, in order.
+    """
+
+    agent: str
+    """The SPIFFE ID."""
+    namespace: str
+    provider: str
+    model: str
+    operation: str
+    stream: bool = False
+    pod: str = ""
+    price: str = ""
+    input_ceiling: int = 0
+    """Upper bound of input tokens."""
+    answers: int = 1
+    """The request's `n`: output is at most `size * answers`."""
+    input_rate: int = 0
+    output_rate: int = 0
+    """Pico-USD per token at the dearest class this call can lead to."""
+    checks: tuple[tuple[str, str], ...] = ()
+    # Seams: filled by later features, columns of the journal from the first day.
+    task: str = ""
+    on_behalf_of: str = ""
+    parent_call: str = ""
+    policy_digest: str = ""
+
+    def ceiling(self, size: int) -> Amounts:
+        """All that the call may consume at `size`; what it is charged when nothing better is ever known."""
+        output = size * self.answers
+        cost = -(-(self.input_ceiling * self.input_rate + output * self.output_rate) // 1000)
+        return Amounts(1, self.input_ceiling, output, cost)
+
+
+class Shortness(StrEnum):
+    SPENT = "spent"
+    """It would not fit even if no hold were open, and no rolling window frees enough within 60 s."""
+    HELD = "held"
+    """It would fit if open holds ended, or a rolling window frees enough within 60 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    demand: Demand
+    needed: int
+    """The least amount that would be useful."""
+    used: int
+    held: int
+    shortness: Shortness
+    available_at: int | None
+    """When waiting helps: the earliest moment it may fit; None where nothing but a raised limit helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a grant took of one counter."""
+
+    counter: Counter
+    amount: int
+    """What the hold has of it now: of an extension all, not only what it added."""
+    limit: int
+    remaining: int
+    """What is left for others after this grant; never negative."""
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    hold_id: str
+    size: int
+    taken: tuple[Taken, ...]
+    deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    shortages: tuple[Shortage, ...]
+
+    @property
+    def held_only(self) -> bool:
+        """Whether every shortage is one that ends soon by itself."""
+        return all(shortage.shortness is Shortness.HELD for shortage in self.shortages)
+
+
+class Source(IntEnum):
+    """How an ended hold's amounts are known; a higher one corrects a lower one, never the other way round."""
+
+    CEILING = 1
+    BOUNDED = 2
+    METERED = 3
+    PROVIDER = 4
+
+
+class Settlement(StrEnum):
+    SETTLED = "settled"
+    CORRECTED = "corrected"
+    UNCHANGED = "unchanged"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A hold as the store knows it, open or ended."""
+
+    hold_id: str
+    facts: CallFacts
+    size: int
+    deadline: int
+    granted_at: int
+    source: Source | None = None
+    """None while it is open."""
+    amounts: Amounts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CounterState:
+    """One counter as a person wants to see it. `limit` is the amount last seen in force."""
+
+    counter: Counter
+    limit: int
+    used: int
+    held: int
+    resets_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one journal row changes in one bucket of one counter (see `windows` for buckets)."""
+
+    counter: Counter
+    bucket: int
+    """Start of the bucket, milliseconds; 0 for Lifetime and concurrent."""
+    held: int
+    used: int
+    limit: int
+    """The limit in force when the call was admitted or last extended."""
+
+
+class RowKind(StrEnum):
+    GRANT = "grant"
+    EXTEND = "extend"
+    LOWER = "lower"
+    SETTLE = "settle"
+    EXPIRE = "expire"
+    CORRECT = "correct"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRow:
+    """One line of the journal: what happened to one call, and its changes of every counter.
+
+    `facts` stand on grants and refusals; `amounts` and `source` on ends and corrections; `reason` on refusals.
+    """
+
+    seq: int
+    at: int
+    kind: RowKind
+    call_id: str
+    entries: tuple[Entry, ...] = ()
+    facts: CallFacts | None = None
+    size: int = 0
+    amounts: Amounts | None = None
+    source: Source | None = None
+    reason: str = ""
+    message: str = ""
+    previous_hash: str = ""
+    """Seam for a tamper-evident journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A decision against a call, for the journal."""
+
+    call_id: str
+    facts: CallFacts
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallFilter:
+    agent: str | None = None
+    since: int = 0
+    call_id: str | None = None
+
+
+ALL_CALLS: Final = CallFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """A bucket whose stored counters differ from what the journal adds up to."""
+
+    counter: Counter
+    bucket: int
+    stored: tuple[int, int]
+    recomputed: tuple[int, int]
+    """(held, used) each."""
+
+
+class Ledger(Protocol):
+    """What a store offers. Every store passes the one contract suite in `tests/ledger`."""
+
+    def reserve(
+        self, hold_id: str, facts: CallFacts, demands: Sequence[Demand], sizes: Sizes, now: int, deadline: int
+    ) -> Granted | Short:
+        """Take `demands` at one size for the whole call, or nothing. A known `hold_id` raises `DuplicateHold`."""
+        ...
+
+    def extend(self, hold_id: str, least: int, most: int, now: int) -> Granted | Short | None:
+        """Raise an open hold to a size between `least` and `most`; None if there is no such open hold."""
+        ...
+
+    def lower(self, hold_id: str, to: int, now: int) -> bool:
+        """Give back what an open hold has above size `to`; False if there is no such open hold."""
+        ...
+
+    def renew(self, hold_id: str, deadline: int) -> bool:
+        """Move an open hold's deadline; False if there is no such open hold."""
+        ...
+
+    def settle(self, hold_id: str, amounts: Amounts, source: Source, now: int) -> Settlement:
+        """End a hold with what it consumed (nothing: a release), or correct it. Idempotent per hold and source."""
+        ...
+
+    def expire(self, now: int) -> Sequence[str]:
+        """End every hold past its deadline, charged at its ceiling; returns their ids."""
+        ...
+
+    def record_refusal(self, refused: Refused, now: int) -> None: ...
+
+    def hold(self, hold_id: str) -> Hold | None: ...
+
+    def counters(self, now: int) -> Sequence[CounterState]:
+        """All counters with anything in their current window, ordered by counter."""
+        ...
+
+    def journal(self, calls: CallFilter = ALL_CALLS) -> Iterable[JournalRow]:
+        """Rows in order."""
+        ...
+
+    def verify(self) -> Sequence[Mismatch]:
+        """Recompute every counter from the journal; nothing returned means that all add up."""
+        ...
+
+
+class DuplicateHold(Exception):  # noqa: N818 - named for what happened
+    """A hold of this id exists already: a call id must never be reused."""
+
+
+class LedgerUnavailable(Exception):  # noqa: N818 - named for what happened
+    """The store cannot be read or written now, so no call can be decided. What was acknowledged before stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The numbers of elastic holds (DESIGN: worst case if at most `small` of what is left, else at most `share`)."""
+
+    small: int = 8
+    """Hold the worst case where it is at most 1/small of what is left on every counter."""
+    share: int = 4
+    """Else at most 1/share of what is left."""
+    soon_ms: int = 60_000
+    """A rolling limit that frees within this is never spent."""
+
+
+DEFAULT_POLICY: Final = Policy()

@@ -1,0 +1,155 @@
+"""Envoy's access-log file: the way by which no end of a call is lost.
+
+Envoy writes one JSON object a line and flushes every 100 ms. We follow the file from a checkpoint in the ledger: a
+restart of either side loses nothing, and a line told twice does no harm. A file that has grown is renamed, Envoy is told
+to open a new one, and the old one is drained before it goes.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Final, Protocol
+
+import msgspec
+
+from tollway.settling.call_end import CallEnd
+
+_log = logging.getLogger(__name__)
+_CHECKPOINT: Final = "access-log"
+_CHUNK: Final = 1 << 20
+_LONGEST_LINE: Final = 1 << 20
+_ROTATE_AT: Final = 64 << 20
+
+
+class Line(msgspec.Struct, frozen=True):
+    """The keys of a line that matter here (written by the gateway's configuration)."""
+
+    id: str | None = None
+    code: int | None = None
+    details: str | None = None
+    upstream_bytes_sent: int | None = None
+    usage: dict[str, int | float | str | None] | None = None
+    type: str | None = None
+
+
+class Checkpoints(Protocol):
+    def checkpoint(self, name: str) -> str | None: ...
+
+    def set_checkpoint(self, name: str, value: str) -> None: ...
+
+
+class AccessLogFile:
+    """Follows one file. `reopen` tells Envoy to open its log anew. Not thread-safe; one task polls."""
+
+    def __init__(
+        self,
+        path: Path,
+        checkpoints: Checkpoints,
+        take: Callable[[CallEnd], None],
+        reopen: Callable[[], Awaitable[None]],
+        rotate_at: int = _ROTATE_AT,
+    ) -> None:
+        self._path = path
+        self._old = path.with_name(path.name + ".old")
+        self._checkpoints = checkpoints
+        self._take = take
+        self._reopen = reopen
+        self._rotate_at = rotate_at
+        self._file: BinaryIO | None = None
+        self._offset = 0
+
+    async def poll(self) -> int:
+        """Take what is new; rotate if it is time. Returns the number of lines."""
+        if self._file is None and not self._open():
+            return 0
+        lines = self._drain()
+        if self._offset >= self._rotate_at or self._is_old():
+            lines += await self._rotate()
+        return lines
+
+    def close(self) -> None:
+        """Let go of the file; what was taken is in the checkpoint."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self) -> bool:
+        inode, offset = self._read_checkpoint()
+        for path in (self._old, self._path):
+            # A file that was renamed but not drained comes first; without a checkpoint every file is read whole.
+            if path.exists():
+                self._file = path.open("rb")
+                self._offset = offset if _inode(self._file) == inode else 0
+                self._file.seek(self._offset)
+                return True
+        return False
+
+    def _drain(self) -> int:
+        assert self._file is not None  # noqa: S101 - `poll` opened it
+        lines = 0
+        while chunk := self._file.read(_CHUNK):
+            complete, newline, _ = chunk.rpartition(b"\n")
+            if not newline:
+                if len(chunk) >= _LONGEST_LINE:
+                    _log.error("%s: a line of over %d bytes is skipped", self._path, _LONGEST_LINE)
+                    self._offset += len(chunk)
+                    continue
+                break
+            for end in _ends(complete):
+                self._take(end)
+                lines += 1
+            self._offset += len(complete) + 1
+            self._file.seek(self._offset)
+        self._file.seek(self._offset)
+        if lines:
+            self._checkpoints.set_checkpoint(_CHECKPOINT, f"{_inode(self._file)} {self._offset}")
+        return lines
+
+    async def _rotate(self) -> int:
+        """Rename, have Envoy write elsewhere, drain what it still wrote, and only then remove."""
+        assert self._file is not None  # noqa: S101 - `poll` opened it
+        if not self._is_old():
+            self._path.rename(self._old)
+        await self._reopen()
+        lines = self._drain()
+        self.close()
+        self._old.unlink(missing_ok=True)
+        return lines
+
+    def _is_old(self) -> bool:
+        assert self._file is not None  # noqa: S101 - `poll` opened it
+        return self._old.exists() and _inode(self._file) == self._old.stat().st_ino
+
+    def _read_checkpoint(self) -> tuple[int, int]:
+        inode, _, offset = (self._checkpoints.checkpoint(_CHECKPOINT) or "0 0").partition(" ")
+        return int(inode), int(offset)
+
+
+def _inode(file: BinaryIO) -> int:
+    return Path(f"/proc/self/fd/{file.fileno()}").stat().st_ino
+
+
+def _ends(lines: bytes) -> Iterator[CallEnd]:
+    for line in lines.split(b"\n"):
+        try:
+            yield call_end(msgspec.json.decode(line, type=Line))
+        except msgspec.MsgspecError:
+            _log.error("a line of the access log cannot be read (%d bytes); the hold's deadline covers it", len(line))
+
+
+def call_end(line: Line) -> CallEnd:
+    """The line in the core's words."""
+    return CallEnd(
+        call_id=line.id or "",
+        status=line.code or 0,
+        answered_by_provider=line.details == "via_upstream",
+        reached_provider=(line.upstream_bytes_sent or 0) > 0,
+        usage={key: v for key, value in (line.usage or {}).items() if (v := _whole(value)) is not None},
+        final=line.type != "DownstreamPeriodic",
+    )
+
+
+def _whole(value: float | str | None) -> int | str | None:
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return value

@@ -1,0 +1,35 @@
+"""What one data-plane process is told at start: a JSON file that the supervisor or the chart writes."""
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Paths, sockets and switches. Sockets are Unix sockets, made with mode 0600."""
+
+    trust_domain: str
+    rules: str
+    """A `RuleFile` as JSON, replaced atomically on change."""
+    issuers: str
+    """PEM of every signing CA whose leaves may still live."""
+    ledger: str
+    check_socket: str
+    logs_socket: str
+    access_log: str
+    """Envoy's JSON access log."""
+    gateway_admin_socket: str
+    admin_socket: str
+    metrics_port: int
+    metrics_address: str = "127.0.0.1"
+    durability: Literal["normal", "full"] = "normal"
+    uncovered: Literal["deny", "allow"] = "deny"
+
+
+def read_settings(path: Path) -> Settings:
+    """Raises `ValueError` with the file's name and what is wrong in it."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Settings)
+    except (OSError, msgspec.MsgspecError) as problem:
+        raise ValueError(f"{path}: {problem}") from problem

@@ -1,0 +1,130 @@
+"""The store: one file, one connection that writes, one that reads, and one for each long look at the journal.
+
+All state is in the file, so several processes may share it. With `durability="normal"` a commit survives the death of
+the process at once, and the loss of power after the next `sync`; with `"full"` both at once.
+"""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final, Literal, TypeVar
+
+from tollway.ledger.book import Book
+from tollway.ledger.port import (
+    ALL_CALLS,
+    DEFAULT_POLICY,
+    CallFilter,
+    CounterState,
+    Hold,
+    JournalRow,
+    LedgerUnavailable,
+    Mismatch,
+    Policy,
+)
+from tollway_extauthz.stores.sqlite import reading
+from tollway_extauthz.stores.sqlite.commits import GroupCommit
+from tollway_extauthz.stores.sqlite.schema import connect, open_file
+from tollway_extauthz.stores.sqlite.tables import SQLiteTables
+from tollway_extauthz.stores.transacting import TransactingLedger
+
+T = TypeVar("T")
+
+_CHECKPOINT_AT: Final = 4 << 20
+"""Size of the WAL from which `sync` moves it into the database, so that no caller has to."""
+_PAGES_BEFORE_A_CALLER_MUST: Final = 16_384
+
+
+class SQLiteLedger(TransactingLedger):
+    """`tollway.ledger.port.Ledger` in the file `path`, made if there is none. Safe from any thread.
+
+    Raises `UnusableLedger` if the file is damaged, foreign or newer, and `LedgerUnavailable` from any operation that
+    SQLite fails.
+    """
+
+    def __init__(
+        self, path: Path, policy: Policy = DEFAULT_POLICY, durability: Literal["normal", "full"] = "normal"
+    ) -> None:
+        open_file(path)
+        self._path = path
+        self._writer = connect(path)
+        self._writer.execute(f"PRAGMA synchronous = {durability}")
+        self._writer.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_BEFORE_A_CALLER_MUST}")
+        self._reader = connect(path)
+        self._reading = threading.Lock()
+        tables = SQLiteTables(self._writer)
+        self._book = Book(tables, policy)
+        self._commits = GroupCommit(self._writer, tables.begun, tables.undone)
+        # SQLite keeps its locks elsewhere, so this descriptor may be closed without losing any.
+        self._wal = os.open(f"{path}-wal", os.O_RDONLY)
+
+    def close(self) -> None:
+        """Close the file; what was committed is in it, durably. No operation may follow."""
+        self.sync()
+        os.close(self._wal)
+        self._reader.close()
+        self._writer.close()
+
+    def sync(self) -> None:
+        """Make all that was committed before survive a loss of power. Blocks for a disk write, but no other caller."""
+        os.fsync(self._wal)
+        if os.fstat(self._wal).st_size >= _CHECKPOINT_AT:
+            with self._looking() as connection:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def _run(self, operation: Callable[[Book], T]) -> T:
+        return self._commits.run(lambda: operation(self._book))
+
+    def hold(self, hold_id: str) -> Hold | None:
+        with self._read() as connection:
+            return reading.find_hold(connection, hold_id)
+
+    def counters(self, now: int) -> Sequence[CounterState]:
+        with self._looking() as connection:
+            return reading.counter_states(connection, now)
+
+    def journal(self, calls: CallFilter = ALL_CALLS) -> Iterable[JournalRow]:
+        with self._looking() as connection:
+            yield from reading.rows(connection, calls)
+
+    def verify(self) -> Sequence[Mismatch]:
+        with self._looking() as connection:
+            return reading.find_mismatches(connection)
+
+    def learned(self, limit: int) -> Iterable[tuple[str, str, int]]:
+        """(agent, model, output tokens) of the latest `limit` calls settled by the provider's own numbers, in order."""
+        with self._looking() as connection:
+            return reading.learned(connection, limit)
+
+    def checkpoint(self, name: str) -> str | None:
+        """What was last set under `name`; None if nothing was."""
+        with self._read() as connection:
+            found = connection.execute("SELECT value FROM checkpoints WHERE name = ?", (name,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def set_checkpoint(self, name: str, value: str) -> None:
+        """Remember `value`, which never becomes durable before the changes committed earlier."""
+        query = "INSERT INTO checkpoints VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
+        self._commits.run(lambda: self._writer.execute(query, (name, value)))
+
+    @contextmanager
+    def _read(self) -> Iterator[sqlite3.Connection]:
+        """The connection for short reads."""
+        with self._reading, _unavailable():
+            yield self._reader
+
+    @contextmanager
+    def _looking(self) -> Iterator[sqlite3.Connection]:
+        """A connection of its own for a read that takes long."""
+        with _unavailable(), closing(connect(self._path)) as connection:
+            yield connection
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise LedgerUnavailable(f"The ledger's file cannot be read now: {error}.") from error

@@ -1,0 +1,180 @@
+"""The file: made whole or not at all, and opened only if it is ours, of a version we know, and undamaged.
+
+A ledger that silently started afresh would hand every budget out a second time. So an existing file is never
+replaced: anything wrong with it stops with a sentence that says what to do.
+"""
+
+import os
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+APPLICATION_ID: Final = 0x746F6C6C
+"""`toll` in ASCII, in the file's header."""
+VERSION: Final = 1
+BUSY_TIMEOUT_S: Final = 5.0
+
+# Amounts are 64-bit integers; STRICT makes a sum that overflows an error instead of a float. `facts` is JSON, so that a
+# fact more is no new schema; what is asked for has a column. Holds are found by id, and by deadline while open, journal
+# rows by call and agent: no cost grows with the number of agents, quotas or ended calls.
+SCHEMA: Final = """
+CREATE TABLE counters (
+    id INTEGER PRIMARY KEY,
+    namespace TEXT NOT NULL,
+    quota TEXT NOT NULL,
+    name TEXT NOT NULL,
+    unit TEXT NOT NULL,
+    window TEXT NOT NULL,
+    length_ms INTEGER NOT NULL,
+    time_zone TEXT NOT NULL,
+    per TEXT NOT NULL,
+    amount INTEGER NOT NULL,
+    UNIQUE (namespace, quota, name, unit, window, length_ms, time_zone, per)
+) STRICT;
+
+CREATE TABLE buckets (
+    counter INTEGER NOT NULL,
+    bucket INTEGER NOT NULL,
+    held INTEGER NOT NULL,
+    used INTEGER NOT NULL,
+    PRIMARY KEY (counter, bucket)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE holds (
+    hold_id TEXT NOT NULL PRIMARY KEY,
+    granted INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    deadline INTEGER NOT NULL,
+    claims TEXT NOT NULL,
+    source INTEGER,
+    requests INTEGER,
+    input_tokens INTEGER,
+    output_tokens INTEGER,
+    cost INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX holds_open ON holds (deadline) WHERE source IS NULL;
+
+CREATE TABLE journal (
+    seq INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    call_id TEXT NOT NULL,
+    entries TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    source INTEGER,
+    requests INTEGER,
+    input_tokens INTEGER,
+    output_tokens INTEGER,
+    cost INTEGER,
+    reason TEXT NOT NULL,
+    message TEXT NOT NULL,
+    previous_hash TEXT NOT NULL,
+    facts TEXT,
+    agent TEXT AS (facts ->> 'agent'),
+    model TEXT AS (facts ->> 'model'),
+    task TEXT AS (facts ->> 'task'),
+    on_behalf_of TEXT AS (facts ->> 'on_behalf_of'),
+    parent_call TEXT AS (facts ->> 'parent_call'),
+    policy_digest TEXT AS (facts ->> 'policy_digest')
+) STRICT;
+CREATE INDEX journal_call ON journal (call_id);
+CREATE INDEX journal_agent ON journal (agent) WHERE agent IS NOT NULL;
+
+CREATE TABLE checkpoints (
+    name TEXT NOT NULL PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+
+class UnusableLedger(Exception):  # noqa: N818 - named for what it is about
+    """The ledger's file cannot be used; the message says why and what to do. Nothing in it was changed."""
+
+
+def open_file(path: Path) -> None:
+    """Make the file if there is none, and check it. Raises `UnusableLedger`."""
+    wal = path.with_name(path.name + "-wal")
+    if not path.exists():
+        if wal.exists() and wal.stat().st_size:
+            raise UnusableLedger(f"{path} is gone, but its latest changes are still in {wal}. {_RESTORE}")
+        _create(path)
+    _check(path)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection for use by any thread, one at a time, with explicit transactions only."""
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+
+
+_RESTORE: Final = (
+    "Restore it from a backup, or move it and its -wal and -shm files away to start with empty counters: "
+    "what was spent so far will then be forgotten."
+)
+
+
+def _create(path: Path) -> None:
+    """Make the whole file beside its place and link it there: no crash ever leaves a half-made ledger."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    os.close(descriptor)
+    made = Path(name)
+    try:
+        with closing(connect(made)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+        _flush(made)
+        _link(made, path)
+    finally:
+        made.unlink()
+    _flush(path.parent)
+
+
+def _link(made: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(made)
+    except FileExistsError:
+        # Another process made it first; theirs is as good.
+        return
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check(path: Path) -> None:
+    try:
+        if path.stat().st_size == 0:
+            raise UnusableLedger(f"{path} is empty: a ledger's file never is. {_RESTORE}")
+        with closing(connect(path)) as connection:
+            _check_header(path, connection)
+            _check_pages(path, connection)
+    except sqlite3.OperationalError as error:
+        raise UnusableLedger(f"{path} cannot be opened: {error}. Check the path and its permissions.") from error
+    except sqlite3.DatabaseError as error:
+        raise UnusableLedger(f"{path} is no SQLite database, or is damaged: {error}. {_RESTORE}") from error
+
+
+def _check_header(path: Path, connection: sqlite3.Connection) -> None:
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application_id != APPLICATION_ID:
+        raise UnusableLedger(f"{path} is a database, but not a ledger of Tollway. Name another file.")
+    if version != VERSION:
+        raise UnusableLedger(
+            f"{path} has schema version {version}; this Tollway knows version {VERSION}. "
+            f"Start the version of Tollway that wrote it, or a newer one."
+        )
+
+
+def _check_pages(path: Path, connection: sqlite3.Connection) -> None:
+    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise UnusableLedger(f"{path} is damaged: {found}. {_RESTORE}")

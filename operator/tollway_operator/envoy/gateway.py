@@ -1,0 +1,130 @@
+"""The gateway Envoy: mTLS in, a decision by extauthz, the provider's credential, TLS out.
+
+The road of a request is the list in `filters.gateway_filters`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from envoy_data_plane.envoy.config.bootstrap import v3 as bootstrap
+from envoy_data_plane.envoy.config.core import v3 as core
+from envoy_data_plane.envoy.config.listener import v3 as listener
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
+
+from tollway.resources.models import AIProvider
+from tollway_operator.envoy import tls
+from tollway_operator.envoy.clusters import check_cluster, logs_cluster, provider_cluster
+from tollway_operator.envoy.connections import (
+    CLUSTERS_FILE,
+    ROUTES_FILE,
+    admin,
+    connection_manager,
+    http_chain,
+    node,
+    tcp_listener,
+)
+from tollway_operator.envoy.credentials import credential_file, render_credential
+from tollway_operator.envoy.filters import gateway_filters
+from tollway_operator.envoy.hygiene import early_mutations, nobody_internal
+from tollway_operator.envoy.local_replies import gateway_replies
+from tollway_operator.envoy.logs import access_logs, while_open
+from tollway_operator.envoy.messages import file_source, render, render_resources, seconds
+from tollway_operator.envoy.overload import gateway_limits
+from tollway_operator.envoy.routes import gateway_routes
+from tollway_operator.envoy.settings import GatewaySettings
+from tollway_operator.envoy.vocabulary import families
+
+
+def gateway_bootstrap(settings: GatewaySettings) -> bytes:
+    """What Envoy is started with (`--config-path`): it never changes while it runs."""
+    return render(
+        bootstrap.Bootstrap(
+            node=node("tollway-gateway", "tollway-gateway"),
+            admin=admin(settings.admin_socket),
+            static_resources=bootstrap.BootstrapStaticResources(
+                listeners=[_listener(settings)],
+                clusters=[check_cluster(settings.check_socket), logs_cluster(settings.logs_socket)],
+            ),
+            dynamic_resources=bootstrap.BootstrapDynamicResources(
+                cds_config=file_source(settings.xds_dir, CLUSTERS_FILE)
+            ),
+            overload_manager=gateway_limits(settings.max_heap_bytes, settings.max_connections),
+        )
+    )
+
+
+def gateway_files(
+    settings: GatewaySettings, providers: Iterable[AIProvider], credentials: Mapping[str, bytes]
+) -> Mapping[str, bytes]:
+    """The files of `xds_dir`, to be swapped into it all at once. `credentials`: provider name -> its key.
+
+    A provider of a type without a data path, or one whose credential is missing, is not served: its path is a 404.
+    Raises `CredentialError`.
+    """
+    served = [each for each in _by_name(providers) if _is_served(each, credentials)]
+    with_key = [each for each in served if each.credential is not None]
+    return {
+        ROUTES_FILE: render_resources([gateway_routes(settings, served)]),
+        CLUSTERS_FILE: render_resources([provider_cluster(each, settings) for each in served]),
+        tls.IDENTITY_FILE: render_resources([tls.identity_secret(settings.identity_dir)]),
+    } | {credential_file(each): render_credential(each, credentials[each.meta.name]) for each in with_key}
+
+
+def _is_served(provider: AIProvider, credentials: Mapping[str, bytes]) -> bool:
+    has_key = provider.credential is None or provider.meta.name in credentials
+    return provider.type in families() and has_key
+
+
+def _by_name(providers: Iterable[AIProvider]) -> Sequence[AIProvider]:
+    return sorted(providers, key=lambda provider: provider.meta.name)
+
+
+def _listener(settings: GatewaySettings) -> listener.Listener:
+    socket = tls.downstream(settings.xds_dir, settings.identity_dir)
+    return tcp_listener("road", settings.address, settings.port, http_chain(_manager(settings), socket))
+
+
+def _manager(settings: GatewaySettings) -> hcm.HttpConnectionManager:
+    manager = connection_manager("road", settings.xds_dir, gateway_filters(settings))
+    manager.local_reply_config = gateway_replies()
+    manager.access_log = access_logs(settings.access_log)
+    manager.access_log_options = while_open()
+    _limit(manager, settings)
+    _distrust(manager)
+    _number_calls(manager)
+    return manager
+
+
+def _limit(manager: hcm.HttpConnectionManager, settings: GatewaySettings) -> None:
+    manager.common_http_protocol_options = core.HttpProtocolOptions(
+        # A connection proves its certificate only when it is made.
+        max_connection_duration=seconds(300),
+        idle_timeout=seconds(180),
+        max_headers_count=100,
+        headers_with_underscores_action=core.HttpProtocolOptionsHeadersWithUnderscoresAction.REJECT_REQUEST,
+    )
+    manager.http1_safe_max_connection_duration = True
+    manager.http2_protocol_options = core.Http2ProtocolOptions(
+        max_concurrent_streams=settings.max_streams_per_connection,
+        initial_stream_window_size=256 * 1024,
+        initial_connection_window_size=4 * 1024 * 1024,
+    )
+    # A body that trickles in would hold memory for as long as it likes.
+    manager.request_timeout = seconds(settings.arrival_s)
+    manager.stream_idle_timeout = seconds(settings.silence_s)
+
+
+def _distrust(manager: hcm.HttpConnectionManager) -> None:
+    """Nothing that a peer says of itself, or of others, is believed."""
+    # An absolute address would overrule the Host header. As a path it is refused.
+    manager.http_protocol_options = core.Http1ProtocolOptions(allow_absolute_url=False)
+    manager.path_with_escaped_slashes_action = hcm.HttpConnectionManagerPathWithEscapedSlashesAction.REJECT_REQUEST
+    manager.early_header_mutation_extensions = [early_mutations()]
+    manager.use_remote_address = True
+    manager.internal_address_config = nobody_internal()
+
+
+def _number_calls(manager: hcm.HttpConnectionManager) -> None:
+    """`x-request-id` is the id of the call: ours, whatever the client sent, and told to the client."""
+    manager.generate_request_id = True
+    manager.preserve_external_request_id = False
+    manager.always_set_request_id_in_response = True

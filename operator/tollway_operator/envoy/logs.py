@@ -1,0 +1,75 @@
+"""What Envoy tells of every call when it ends, twice: at once by gRPC to extauthz, and as the truth in a file.
+
+The service loses entries, invisibly, when its peer restarts; the file does not. Neither carries a prompt, an answer
+or a credential: headers are named one by one, and the provider's key is put in where no log looks.
+"""
+
+from envoy_data_plane.envoy.config.accesslog import v3 as accesslog
+from envoy_data_plane.envoy.config.core import v3 as core
+from envoy_data_plane.envoy.extensions.access_loggers.file import v3 as file_log
+from envoy_data_plane.envoy.extensions.access_loggers.grpc import v3 as grpc_log
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
+
+from tollway_operator.envoy.messages import packed, seconds, struct
+from tollway_operator.envoy.vocabulary import (
+    EXT_AUTHZ,
+    LOGS_CLUSTER,
+    PROVIDER_REQUEST_ID,
+    ROUTE_METADATA,
+    USAGE_METADATA,
+)
+
+LOG_NAME = "tollway"
+STILL_OPEN_S = 15
+"""How often a call that runs on says so: its hold is renewed by that."""
+
+FILE_FORMAT = {
+    "id": "%REQ(x-request-id)%",
+    "call": f"%DYNAMIC_METADATA({EXT_AUTHZ}:call)%",
+    "provider": f"%DYNAMIC_METADATA({ROUTE_METADATA}:provider)%",
+    "usage": f"%DYNAMIC_METADATA({USAGE_METADATA})%",
+    "code": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "upstream_host": "%UPSTREAM_HOST%",
+    "upstream_bytes_sent": "%UPSTREAM_WIRE_BYTES_SENT%",
+    "upstream_bytes_received": "%UPSTREAM_WIRE_BYTES_RECEIVED%",
+    "upstream_ms": "%RESPONSE_DURATION%",
+    "upstream_id": f"%RESP({PROVIDER_REQUEST_ID})%",
+    "request_bytes": "%BYTES_RECEIVED%",
+    "response_bytes": "%BYTES_SENT%",
+    "start": "%START_TIME(%s%3f)%",
+    "duration": "%DURATION%",
+    "type": "%ACCESS_LOG_TYPE%",
+    "tls_group": "%DOWNSTREAM_TLS_GROUP%",
+    "content_type": "%RESP(content-type)%",
+}
+"""A line of the file. Values keep their JSON types; what there is none of is null. Times in ms."""
+
+
+def access_logs(path: str) -> list[accesslog.AccessLog]:
+    return [_file(path), _service()]
+
+
+def while_open() -> hcm.HttpConnectionManagerHcmAccessLogOptions:
+    return hcm.HttpConnectionManagerHcmAccessLogOptions(access_log_flush_interval=seconds(STILL_OPEN_S))
+
+
+def _file(path: str) -> accesslog.AccessLog:
+    line = core.SubstitutionFormatString(json_format=struct(FILE_FORMAT))
+    return accesslog.AccessLog(
+        name="envoy.access_loggers.file", typed_config=packed(file_log.FileAccessLog(path=path, log_format=line))
+    )
+
+
+def _service() -> accesslog.AccessLog:
+    common = grpc_log.CommonGrpcAccessLogConfig(
+        log_name=LOG_NAME,
+        transport_api_version=core.ApiVersion.V3,
+        grpc_service=core.GrpcService(envoy_grpc=core.GrpcServiceEnvoyGrpc(cluster_name=LOGS_CLUSTER)),
+        buffer_flush_interval=seconds(0.1),
+        # Each entry at once: the next call of a sequential agent must find this one settled.
+        buffer_size_bytes=0,
+    )
+    config = grpc_log.HttpGrpcAccessLogConfig(common_config=common)
+    return accesslog.AccessLog(name="envoy.access_loggers.http_grpc", typed_config=packed(config))

@@ -1,0 +1,80 @@
+"""What an installation decides about its Envoys: addresses, sockets, files and limits. All paths are absolute."""
+
+from dataclasses import dataclass
+
+MAX_SOCKET_PATH = 107
+"""Bytes of a Unix socket's path (`sun_path` without its closing zero)."""
+
+MIB = 1024 * 1024
+
+
+class SettingsError(Exception):
+    """These settings cannot work."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """The gateway: `address:port` is its mTLS listener.
+
+    `check_socket` and `logs_socket` are where extauthz listens, `access_log` the file Envoy writes. `xds_dir` holds
+    what `gateway_files` gives, `identity_dir` holds tls.crt, tls.key and bundle.json (a map of SPIFFE bundles); both
+    through a `..data` link. `upstream_ca_file` is a PEM bundle of the authorities that vouch for providers.
+    """
+
+    trust_domain: str
+    address: str
+    port: int
+    check_socket: str
+    logs_socket: str
+    admin_socket: str
+    access_log: str
+    xds_dir: str
+    identity_dir: str
+    upstream_ca_file: str = "/etc/ssl/certs/ca-certificates.crt"
+    check_timeout_ms: int = 2_000
+    max_body_bytes: int = 32 * MIB
+    max_heap_bytes: int = 1024 * MIB
+    max_connections: int = 10_000
+    max_streams_per_connection: int = 256
+    arrival_s: int = 120
+    """Within which a request must have come in whole."""
+    silence_s: int = 600
+    """For how long a provider may be silent: models that think stream nothing for minutes."""
+    longest_stream_s: int = 3_600
+
+    def __post_init__(self) -> None:
+        for path in (self.check_socket, self.logs_socket, self.admin_socket):
+            require_socket_path(path)
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarSettings:
+    """One agent's sidecar: plain HTTP on the loopback `address:port`, mTLS to the gateway.
+
+    `agent` is "namespace/name". The directories are as the gateway's.
+    """
+
+    agent: str
+    address: str
+    port: int
+    gateway_address: str
+    gateway_port: int
+    trust_domain: str
+    admin_socket: str
+    xds_dir: str
+    identity_dir: str
+    max_connections: int = 1_000
+    silence_s: int = 620
+    """Longer than the gateway's, so that the gateway's answer arrives and not ours."""
+
+    def __post_init__(self) -> None:
+        require_socket_path(self.admin_socket)
+
+
+def require_socket_path(path: str) -> None:
+    """Raises `SettingsError` for a path that the kernel cannot bind."""
+    size = len(path.encode())
+    if size > MAX_SOCKET_PATH:
+        raise SettingsError(
+            f"the socket path {path} has {size} bytes; the kernel allows {MAX_SOCKET_PATH}. Use a shorter directory."
+        )

@@ -1,0 +1,56 @@
+"""A sidecar Envoy: plain HTTP from its own pod, mTLS with the pod's SVID to the gateway.
+
+It holds no key and takes no decision, because a pod can go around it; so it is thin: nothing is buffered or changed.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from envoy_data_plane.envoy.config.bootstrap import v3 as bootstrap
+from envoy_data_plane.envoy.config.core import v3 as core
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
+
+from tollway.resources.models import AIProvider
+from tollway_operator.envoy import tls
+from tollway_operator.envoy.clusters import gateway_cluster
+from tollway_operator.envoy.connections import ROUTES_FILE, admin, connection_manager, http_chain, node, tcp_listener
+from tollway_operator.envoy.filters import route_facts, the_router
+from tollway_operator.envoy.local_replies import sidecar_replies
+from tollway_operator.envoy.messages import render, render_resources, seconds
+from tollway_operator.envoy.overload import sidecar_limits
+from tollway_operator.envoy.routes import sidecar_routes
+from tollway_operator.envoy.settings import SidecarSettings
+from tollway_operator.envoy.vocabulary import families
+
+
+def sidecar_bootstrap(settings: SidecarSettings) -> bytes:
+    """What Envoy is started with (`--config-path`): it never changes while it runs."""
+    listener = tcp_listener("agent", settings.address, settings.port, http_chain(_manager(settings)))
+    return render(
+        bootstrap.Bootstrap(
+            node=node("tollway-sidecar", settings.agent),
+            admin=admin(settings.admin_socket),
+            static_resources=bootstrap.BootstrapStaticResources(
+                listeners=[listener], clusters=[gateway_cluster(settings)]
+            ),
+            overload_manager=sidecar_limits(settings.max_connections),
+        )
+    )
+
+
+def sidecar_files(settings: SidecarSettings, providers: Iterable[AIProvider]) -> Mapping[str, bytes]:
+    """The files of `xds_dir`, to be swapped into it all at once."""
+    served = sorted((each for each in providers if each.type in families()), key=lambda each: each.meta.name)
+    return {
+        ROUTES_FILE: render_resources([sidecar_routes(settings, served)]),
+        tls.IDENTITY_FILE: render_resources([tls.identity_secret(settings.identity_dir)]),
+    }
+
+
+def _manager(settings: SidecarSettings) -> hcm.HttpConnectionManager:
+    manager = connection_manager("agent", settings.xds_dir, [route_facts(), the_router()])
+    manager.common_http_protocol_options = core.HttpProtocolOptions(idle_timeout=seconds(3600))
+    manager.stream_idle_timeout = seconds(settings.silence_s)
+    manager.generate_request_id = False
+    manager.skip_xff_append = True
+    manager.local_reply_config = sidecar_replies()
+    return manager

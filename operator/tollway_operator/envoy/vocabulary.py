@@ -1,0 +1,36 @@
+"""Names that more than one part of the configuration, or extauthz, knows."""
+
+from typing import TypeAlias
+
+from tollway.providers.port import Family
+from tollway.providers.registry import family_of
+from tollway.resources.models import ProviderType
+
+CHECK_CLUSTER = "check"
+LOGS_CLUSTER = "logs"
+GATEWAY_CLUSTER = "gateway"
+ROUTES = "tollway"
+
+EXT_AUTHZ = "envoy.filters.http.ext_authz"
+SET_METADATA = "envoy.filters.http.set_metadata"
+ROUTE_METADATA = "tollway.route"
+"""Dynamic metadata: `provider` and `family` of the matched route."""
+USAGE_METADATA = "tollway.usage"
+"""Dynamic metadata: what the provider said that the call consumed, by the keys of `Family.usage_fields`."""
+
+PROVIDER_REQUEST_ID = "x-tollway-provider-request-id"
+"""Response header: the provider's own id of the request. `x-request-id` is ours."""
+
+UsagePath: TypeAlias = tuple[str, ...]
+
+
+def families() -> dict[ProviderType, Family]:
+    """The provider types that have a data path."""
+    found = ((kind, family_of(kind.value)) for kind in ProviderType)
+    return {kind: family for kind, family in found if family is not None}
+
+
+def usage_paths() -> list[tuple[str, UsagePath]]:
+    """The union over all families, so that a new provider never changes a listener."""
+    union = {(key, path) for family in families().values() for key, path in family.usage_fields.items()}
+    return sorted(union)

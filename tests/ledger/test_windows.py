@@ -1,0 +1,107 @@
+"""Which bucket a moment counts in, and until when."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tollway.ledger import windows
+from tollway.ledger.units import LIFETIME, Window, WindowKind
+
+CALENDAR = [WindowKind.DAY, WindowKind.WEEK, WindowKind.MONTH, WindowKind.YEAR]
+ZONES = ["UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kathmandu", "Pacific/Apia", "America/Havana", "Africa/Cairo"]
+
+
+def ms(local: str, zone: str = "UTC") -> int:
+    return int(datetime.fromisoformat(local).replace(tzinfo=ZoneInfo(zone)).timestamp()) * 1000
+
+
+@pytest.mark.parametrize(
+    ("kind", "now", "zone", "start", "end"),
+    [
+        (WindowKind.DAY, "2026-07-01T00:00", "UTC", "2026-07-01T00:00", "2026-07-02T00:00"),
+        (WindowKind.DAY, "2026-03-29T12:00", "Europe/Berlin", "2026-03-29T00:00", "2026-03-30T00:00"),
+        (WindowKind.DAY, "2026-10-25T23:59", "Europe/Berlin", "2026-10-25T00:00", "2026-10-26T00:00"),
+        (WindowKind.WEEK, "2026-07-05T23:59", "Asia/Kathmandu", "2026-06-29T00:00", "2026-07-06T00:00"),
+        (WindowKind.WEEK, "2026-01-01T00:00", "UTC", "2025-12-29T00:00", "2026-01-05T00:00"),
+        (WindowKind.MONTH, "2024-02-29T23:00", "America/St_Johns", "2024-02-01T00:00", "2024-03-01T00:00"),
+        (WindowKind.MONTH, "2026-12-31T23:00", "UTC", "2026-12-01T00:00", "2027-01-01T00:00"),
+        (WindowKind.YEAR, "2026-12-31T23:59", "Europe/Berlin", "2026-01-01T00:00", "2027-01-01T00:00"),
+    ],
+)
+def test_a_calendar_window_reaches_from_midnight_to_midnight_of_its_zone(
+    kind: WindowKind, now: str, zone: str, start: str, end: str
+) -> None:
+    window = Window(kind, time_zone=zone)
+    assert windows.bucket(window, ms(now, zone)) == ms(start, zone)
+    assert windows.counted_from(window, ms(now, zone)) == ms(start, zone)
+    assert windows.resets_at(window, ms(now, zone)) == ms(end, zone)
+
+
+@pytest.mark.parametrize(("day", "hours"), [("2026-03-29", 23), ("2026-10-25", 25), ("2026-07-01", 24)])
+def test_a_day_is_as_long_as_its_zone_says(day: str, hours: int) -> None:
+    window = Window(WindowKind.DAY, time_zone="Europe/Berlin")
+    start = windows.bucket(window, ms(f"{day}T12:00", "Europe/Berlin"))
+    assert windows.leaves_at(window, start) == start + hours * 3_600_000
+
+
+def test_a_day_whose_midnight_is_skipped_starts_when_the_clock_jumps() -> None:
+    window = Window(WindowKind.DAY, time_zone="Africa/Cairo")
+    jump = ms("2026-04-23T22:00")  # 00:00 becomes 01:00
+    assert windows.bucket(window, jump) == jump
+    assert windows.resets_at(window, jump - 1) == jump
+
+
+@given(
+    kind=st.sampled_from(CALENDAR),
+    zone=st.sampled_from(ZONES),
+    now=st.integers(min_value=ms("1990-01-01T00:00"), max_value=ms("2060-01-01T00:00")),
+)
+def test_calendar_windows_follow_each_other_without_gap_or_overlap(kind: WindowKind, zone: str, now: int) -> None:
+    window = Window(kind, time_zone=zone)
+    start, end = windows.bucket(window, now), windows.resets_at(window, now)
+    assert end is not None
+    assert start <= now < end
+    assert windows.bucket(window, start) == windows.bucket(window, end - 1) == start
+    assert windows.bucket(window, end) == end
+    assert windows.resets_at(window, start - 1) == start
+
+
+@given(zone=st.sampled_from(ZONES), now=st.integers(min_value=ms("2012-01-01T00:00"), max_value=ms("2037-01-01T00:00")))
+def test_all_of_a_day_has_the_same_date(zone: str, now: int) -> None:
+    start = windows.bucket(Window(WindowKind.DAY, time_zone=zone), now)
+    dates = {datetime.fromtimestamp(at / 1000, ZoneInfo(zone)).date() for at in (start, now)}
+    before = datetime.fromtimestamp(start / 1000, UTC) - timedelta(seconds=1)
+    assert len(dates) == 1
+    assert before.astimezone(ZoneInfo(zone)).date() < dates.pop()
+
+
+@given(
+    length=st.integers(min_value=1, max_value=10_000_000),
+    at=st.integers(min_value=10**12, max_value=10**13),
+    later=st.integers(min_value=0, max_value=20_000_000),
+)
+def test_a_rolling_amount_counts_for_all_of_its_length_and_little_longer(length: int, at: int, later: int) -> None:
+    window = Window(WindowKind.ROLLING, length)
+    bucket = windows.bucket(window, at)
+    counts = bucket >= windows.counted_from(window, at + later)
+    leaves = windows.leaves_at(window, bucket)
+    assert leaves is not None
+    assert counts == (at + later < leaves)
+    assert bucket <= at
+    assert length < leaves - at <= length + -(-length // 60)
+
+
+@given(length=st.integers(min_value=1, max_value=10_000_000), now=st.integers(min_value=10**12, max_value=10**13))
+def test_a_rolling_window_counts_at_most_61_sub_buckets(length: int, now: int) -> None:
+    window = Window(WindowKind.ROLLING, length)
+    width = -(-length // 60)
+    assert (windows.bucket(window, now) - windows.counted_from(window, now)) // width + 1 <= 61
+
+
+@pytest.mark.parametrize("window", [LIFETIME, None], ids=["lifetime", "concurrent"])
+def test_what_never_resets_has_one_bucket(window: Window | None) -> None:
+    assert windows.bucket(window, 123) == windows.counted_from(window, 456) == 0
+    assert windows.resets_at(window, 123) is None

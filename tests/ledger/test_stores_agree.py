@@ -50,7 +50,7 @@ sizes_of_a_call = st.tuples(st.integers(0, 40), st.integers(0, 40)).map(lambda p
 any_amounts = st.builds(
     Amounts, st.integers(0, 1), st.integers(0, 10), st.integers(0, 60), st.integers(0, 30)
 )  # fmt: skip
-any_hold = st.integers(0, 30)
+any_hold = st.integers(0, 7)  # how many calls ago it began; there may be none
 
 
 class Stores(RuleBasedStateMachine):
@@ -216,7 +216,7 @@ class Stores(RuleBasedStateMachine):
         return max(self._time, self._now)
 
     def _hold(self, which: int) -> tuple[str, Hold | None]:
-        hold_id = f"call-{which}"
+        hold_id = f"call-{self._ids - which}"
         return hold_id, self._model.holds.get(hold_id)
 
     def _left(self, of: object, at: int) -> int:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tollway.ledger import windows
@@ -59,6 +59,10 @@ def test_a_day_whose_midnight_is_skipped_starts_when_the_clock_jumps() -> None:
     zone=st.sampled_from(ZONES),
     now=st.integers(min_value=ms("1990-01-01T00:00"), max_value=ms("2060-01-01T00:00")),
 )
+# A minute after midnight the clock went back to 23:01 of the day before.
+@example(kind=WindowKind.DAY, zone="America/St_Johns", now=ms("1990-10-28T03:00"))
+# The island skipped the 30th of December.
+@example(kind=WindowKind.DAY, zone="Pacific/Apia", now=ms("2011-12-30T10:00"))
 def test_calendar_windows_follow_each_other_without_gap_or_overlap(kind: WindowKind, zone: str, now: int) -> None:
     window = Window(kind, time_zone=zone)
     start, end = windows.bucket(window, now), windows.resets_at(window, now)

@@ -194,11 +194,11 @@ def is_running(pid: int) -> bool:
 
 def test_nothing_is_started_on_files_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(
-        "apiVersion: tollway.dev/v1alpha1\nkind: AIQuota\nmetadata: {name: q, namespace: n}\n"
+        "apiVersion: tollway.dev/v1alpha1\nkind: AIQuota\nmetadata: {name: q, namespace: team-a}\n"
     )
     refused = up("--config", tmp_path, "--state", tmp_path / "state")
     assert refused.returncode == 1
-    assert "a.yaml: AIQuota n/q" in refused.stderr
+    assert "a.yaml: AIQuota team-a/q" in refused.stderr
     assert "mend" in refused.stderr
     assert not (tmp_path / "state").exists()
 

@@ -1,8 +1,8 @@
 """A sequential caller under `concurrent: 1` is never refused by its own last call."""
 
 import openai
-from installations import KEY, agent, budget, provider, quota, running, secret
 
+from installations import KEY, agent, budget, provider, quota, running, secret
 from tollway_cli.demo.provider import CALL_LOG, Behaviour, ProviderSettings
 
 CALLS = 1000

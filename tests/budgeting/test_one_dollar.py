@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import openai
 import pytest
-from installations import KEY, DemoProvider, Installation, agent, budget, provider, quota, running, secret
 
+from installations import KEY, DemoProvider, Installation, agent, budget, provider, quota, running, secret
 from tollway.ledger.port import RowKind
 from tollway.pricing.data import default_book
 from tollway.pricing.usage import Usage

@@ -9,8 +9,8 @@ from typing import Any
 
 import openai
 import pytest
-from installations import KEY, DemoProvider, Installation, agent, budget, provider, quota, running, secret
 
+from installations import KEY, DemoProvider, Installation, agent, budget, provider, quota, running, secret
 from tollway_cli.demo.provider import CALL_LOG, Behaviour, ProviderSettings, Served
 
 HELLO: list[Any] = [{"role": "user", "content": "Say hello."}]
@@ -160,7 +160,10 @@ def test_an_agent_that_no_quota_covers_is_refused(place: Place) -> None:
 
 def test_a_provider_that_is_closed_to_the_namespace_is_refused(place: Place) -> None:
     gateway_path = place.installation.base_url("team-a/caller").replace("/openai/", "/closed/")
-    with openai.OpenAI(base_url=gateway_path, api_key="x") as client, pytest.raises(openai.PermissionDeniedError) as caught:
+    with (
+        openai.OpenAI(base_url=gateway_path, api_key="x") as client,
+        pytest.raises(openai.PermissionDeniedError) as caught,
+    ):
         ask(client)
     assert caught.value.response.headers["x-tollway-reason"] == "provider.closed"
 

@@ -21,7 +21,9 @@ from tollway.resources.models import (
 )
 
 NOW = 1_800_000_000_000
-RESEARCHER = Caller("spiffe://cluster.local/ns/team-a/sa/researcher/agent/researcher", "team-a", "researcher", "researcher")
+RESEARCHER = Caller(
+    "spiffe://cluster.local/ns/team-a/sa/researcher/agent/researcher", "team-a", "researcher", "researcher"
+)
 BUDGET = Limit("budget", Unit.COST, 1_000_000_000, LIFETIME)
 BODY = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}], "max_completion_tokens": 100}
 
@@ -53,7 +55,7 @@ class Scene:
 
 
 def ask(
-    scene: Scene = Scene(),  # noqa: B008 - frozen
+    scene: Scene = Scene(),
     *,
     caller: Caller | CallerProblem = RESEARCHER,
     method: str = "POST",

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from deciding.builders import BODY, BUDGET, Scene, ask, quota
-
 from tollway.deciding.admission import Admission, decide
 from tollway.deciding.question import Question
 from tollway.ledger.units import LIFETIME, Unit, Window, WindowKind

@@ -3,14 +3,14 @@
 from dataclasses import replace
 
 import pytest
-from deciding.builders import BODY, BUDGET, RESEARCHER, Scene, agent, ask, provider, quota
 
+from deciding.builders import BODY, BUDGET, RESEARCHER, Scene, agent, ask, provider, quota
 from tollway.deciding.checks import CHECKS, first_refusal, trace
 from tollway.deciding.question import CallerProblem, Question
 from tollway.deciding.rulebook import Caller
 from tollway.ledger.units import LIFETIME, Unit, Window, WindowKind
 from tollway.providers.port import Kind
-from tollway.resources.models import Limit, Mode, ModelFilter, ModelRule, Namespace, Meta, Per, ResourceSet, Selector
+from tollway.resources.models import Limit, Meta, Mode, ModelFilter, ModelRule, Namespace, Per, ResourceSet, Selector
 
 SPIFFE = "spiffe://cluster.local/ns/{}/sa/x"
 WORKLOAD = Caller(SPIFFE.format("team-a"), "team-a", "researcher", None)
@@ -22,7 +22,10 @@ def body(**changed: object) -> dict[str, object]:
 
 
 REFUSED = {
-    "a certificate that proves nothing": (ask(caller=CallerProblem("identity.expired", "It expired.")), "identity.expired"),
+    "a certificate that proves nothing": (
+        ask(caller=CallerProblem("identity.expired", "It expired.")),
+        "identity.expired",
+    ),
     "an identity of Tollway itself": (ask(caller=replace(RESEARCHER, namespace="tollway-system")), "identity.invalid"),
     "a suspended agent": (ask(Scene(agents=(agent(suspended=True),))), "identity.suspended"),
     "a workload whose account belongs to a suspended agent": (
@@ -134,7 +137,7 @@ def test_changing_the_amount_keeps_the_counter_and_changing_the_window_makes_ano
 
     assert counter(BUDGET) == counter(replace(BUDGET, amount=5))
     assert counter(BUDGET) != counter(replace(BUDGET, window=Window(WindowKind.DAY)))
-    assert LIFETIME == BUDGET.window
+    assert BUDGET.window == LIFETIME
 
 
 def _price(model: str) -> object:

@@ -1,7 +1,7 @@
 """Certificates that break exactly one rule: everything not named is as a good leaf has it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ class Craft:
     demand: x509.ExtensionType | None = None
     not_before: int = NOW - MINUTE
     not_after: int = NOW + HOUR
+    key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
 
     def signed_by(self, issuer: CA) -> x509.Certificate:
         common_name = [x509.NameAttribute(NameOID.COMMON_NAME, self.subject)] if self.subject else []
@@ -73,7 +74,7 @@ class Craft:
             x509.CertificateBuilder()
             .subject_name(x509.Name(common_name))
             .issuer_name(issuer.certificate.subject)
-            .public_key(ec.generate_private_key(ec.SECP256R1()).public_key())
+            .public_key(self.key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(datetime.fromtimestamp(self.not_before // 1000, UTC))
             .not_valid_after(datetime.fromtimestamp(self.not_after // 1000, UTC))

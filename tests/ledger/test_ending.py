@@ -68,15 +68,16 @@ def test_a_hold_does_not_wait_for_itself(ledger: Ledger) -> None:
     assert reasons(short) == [("tokens", "spent", None)]
 
 
-def test_a_hold_that_fills_a_rolling_limit_waits_until_its_own_first_part_rolls_out(ledger: Ledger) -> None:
+def test_a_hold_that_fills_a_rolling_limit_waits_until_its_own_parts_roll_out(ledger: Ledger) -> None:
     window = Window(WindowKind.ROLLING, 30_000)
-    grant(ledger, "a", tokens(100, window), most=60)
+    grant(ledger, "a", tokens(100, window), most=20)
     extended(ledger, "a", 90, 90, NOON + 10_000)
-    short = ledger.extend("a", 101, 200, NOON + 20_000)
-    assert isinstance(short, Short)
-    assert reasons(short) == [("tokens", "held", NOON + 30_500)]
-    assert isinstance(ledger.extend("a", 101, 101, NOON + 30_499), Short)
-    extended(ledger, "a", 101, 101, NOON + 30_500)
+    for size, free in ((101, NOON + 30_500), (150, NOON + 40_500)):
+        short = ledger.extend("a", size, size, NOON + 20_000)
+        assert isinstance(short, Short)
+        assert reasons(short) == [("tokens", "held", free)]
+    assert isinstance(ledger.extend("a", 150, 150, NOON + 40_499), Short)
+    extended(ledger, "a", 150, 150, NOON + 40_500)
 
 
 def test_no_reset_helps_a_call_that_counts_in_the_window_of_its_admission(ledger: Ledger) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from providers.editing import spliced
 
+from providers.editing import spliced
 from tollway.providers.port import Family
 from tollway.providers.registry import family_of
 

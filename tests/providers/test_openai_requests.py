@@ -1,21 +1,14 @@
 """What a chat completion may ask for: the bound of its input, and what is refused because nothing bounds its cost."""
 
+import contextlib
 import json
+import re
 from collections.abc import Mapping
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openai.types.chat import (
-    ChatCompletionAssistantMessageParam,
-    ChatCompletionContentPartParam,
-    ChatCompletionContentPartRefusalParam,
-    ChatCompletionMessageParam,
-    ChatCompletionStreamOptionsParam,
-    ChatCompletionToolUnionParam,
-    completion_create_params,
-)
 
 from providers.editing import spliced
 from tollway.providers.openai import fields
@@ -53,7 +46,8 @@ REFUSED = {
     "no messages": (body(messages=[]), "request.unreadable", "messages"),
     "messages as text": (body(messages="hi"), "request.unreadable", "messages"),
     "a message as text": (body(messages=["hi"]), "request.unreadable", "messages[0]"),
-    "content as a number": (body(messages=[{"role": "user", "content": 1}]), "request.unreadable", "messages[0].content"),
+    "content as a number": (
+        body(messages=[{"role": "user", "content": 1}]), "request.unreadable", "messages[0].content"),
     "a part as text": (
         body(messages=[{"role": "user", "content": ["x"]}]), "request.unreadable", "messages[0].content[0]"),
     "stream as text": (body(stream="true"), "request.unreadable", "stream"),
@@ -76,7 +70,7 @@ REFUSED = {
     "tools as an object": (body(tools={}), "request.unreadable", "tools"),
     "a provider-run tool": (body(tools=[{"type": "web_search"}]), "request.unbounded", "tools[0].type"),
     "a tool of an unhashable type": (body(tools=[{"type": []}]), "request.unreadable", "tools[0].type"),
-    "a tool without a type": (body(tools=[{"function": {}}]), "request.unbounded", "tools[0].type"),
+    "a tool without a type": (body(tools=[{"function": {}}]), "request.unreadable", "tools[0].type"),
     "web search": (body(web_search_options={}), "request.unbounded", "web_search_options"),
     "a model that searches": (body(model="gpt-4o-search-preview-2025-03-11"), "request.unbounded", "model"),
     "a newer model that searches": (body(model="gpt-5-search-api"), "request.unbounded", "model"),
@@ -88,7 +82,8 @@ REFUSED = {
     "a stored prompt": (body(prompt={"id": "pmpt_1"}), "request.stateful", "prompt"),
     "labels of a stored completion": (body(store=True, metadata={"a": "b"}), "request.stateful", "metadata"),
     "a stored file": (
-        says({"type": "file", "file": {"file_id": "file-1"}}), "request.stateful", "messages[1].content[1].file.file_id"),
+        says({"type": "file", "file": {"file_id": "file-1"}}),
+        "request.stateful", "messages[1].content[1].file.file_id"),
     "a file": (says({"type": "file", "file": {"file_data": "x"}}), "request.unbounded", "messages[1].content[1]"),
     "an image by URL": (
         says({"type": "image_url", "image_url": {"url": "https://example.com"}}),
@@ -102,7 +97,8 @@ REFUSED = {
     "an unknown part": (says({"type": "hologram"}), "request.unknown_field", "messages[1].content[1].type"),
     "a part of an unhashable type": (says({"type": {}}), "request.unreadable", "messages[1].content[1].type"),
     "an image hidden in a text part": (
-        says({"type": "text", "text": "", "image_url": {}}), "request.unknown_field", "messages[1].content[1].image_url"),
+        says({"type": "text", "text": "", "image_url": {}}),
+        "request.unknown_field", "messages[1].content[1].image_url"),
     "an earlier audio answer": (
         body(messages=[{"role": "assistant", "audio": {"id": "a"}}]), "request.stateful", "messages[0].audio"),
     "an unknown message field": (
@@ -138,7 +134,7 @@ def test_fields_of_compatible_servers_pass_to_them_and_not_to_openai(field: str)
 
 @pytest.mark.parametrize("field", sorted(fields.FORBIDDEN))
 def test_null_is_as_good_as_absent(field: str) -> None:
-    assert parse(body(**{field: None})) == parse(body(**{field: None}))
+    assert parse(body(**{field: None})).output_cap is None
 
 
 def test_a_body_beyond_the_limit_is_too_large_and_not_invalid() -> None:
@@ -174,7 +170,7 @@ def test_a_long_hostile_field_name_is_shown_short_and_printable() -> None:
 
 def test_refusals_quote_nothing_that_was_said() -> None:
     for request, _, _ in REFUSED.values():
-        canary = request.replace(b'"hi"', b'"canary"').replace(b'"x"', b'"canary"').replace(b'"turbo"', b'"canary"')
+        canary = re.sub(rb': "(hi|x|turbo)"', b': "canary"', request)
         assert "canary" not in refused(canary).message
 
 
@@ -200,14 +196,11 @@ REQUESTS = st.dictionaries(
 @given(st.binary(max_size=100) | REQUESTS.map(lambda request: json.dumps(request).encode()))
 def test_arbitrary_requests_are_parsed_or_refused(request_body: bytes) -> None:
     for family in (OPENAI, OPENAI_COMPATIBLE):
-        try:
-            parse(request_body, family)
-        except RequestRefused as refusal:
-            assert refusal.reason.startswith("request.")
+        with contextlib.suppress(RequestRefused):
+            assert parse(request_body, family).input_bound > len(request_body)
 
 
 CAPS = st.none() | st.integers(1, 5000)
-ABSENT = object()
 EDITABLE = st.fixed_dictionaries(
     {"model": st.just("m"), "messages": st.lists(st.builds(dict, content=TEXTS), min_size=1, max_size=3)},
     optional={
@@ -226,9 +219,16 @@ NAMED_CAPS = st.sampled_from([{}, {"max_tokens": 0}, {"max_completion_tokens": 0
 )
 
 
-@given(EDITABLE, NAMED_CAPS, CAPS, st.sampled_from([OPENAI, OPENAI_COMPATIBLE]), st.randoms(), st.sampled_from([None, 1]))
+@given(
+    EDITABLE, NAMED_CAPS, CAPS, st.sampled_from([OPENAI, OPENAI_COMPATIBLE]), st.randoms(), st.sampled_from([None, 1])
+)
 def test_edits_change_what_they_must_and_nothing_else(
-    members: dict[str, Any], caps: dict[str, Any], granted: int | None, family: OpenAIFamily, order: Any, indent: int | None
+    members: dict[str, Any],
+    caps: dict[str, Any],
+    granted: int | None,
+    family: OpenAIFamily,
+    order: Any,
+    indent: int | None,
 ) -> None:
     shuffled = [*members.items(), *caps.items()]
     order.shuffle(shuffled)
@@ -250,15 +250,3 @@ def _intended(request: dict[str, Any], granted: int | None, family: OpenAIFamily
     if request.get("stream"):
         wanted["stream_options"] = {**(request.get("stream_options") or {}), "include_usage": True}
     return wanted
-
-
-def _keys(*types: Any) -> set[str]:
-    return {name for each in types for name in each.__annotations__}
-
-
-def _literals(types: Any) -> set[str]:
-    return {value for each in types for value in get_args(get_args(each.__annotations__["type"].__forward_arg__) or _type(each))}
-
-
-def _type(params: Any) -> Any:
-    return get_args(get_type_hints(params)["type"])

@@ -183,7 +183,7 @@ def _check_tools(request: Body) -> None:
     for index, tool in enumerate(tools):
         if not isinstance(tool, dict):
             _wrong_type(f"tools[{index}]", "an object")
-        if tool.get("type") not in fields.CALLERS_TOOLS:
+        if _type(tool, f"tools[{index}]") not in fields.CALLERS_TOOLS:
             _refuse(
                 Reason.UNBOUNDED,
                 "Only tools of the types `function` and `custom`, which the agent runs itself, can be used through "
@@ -229,14 +229,21 @@ def _check_parts(content: object, param: str) -> None:
 
 
 def _check_part(part: Body, param: str) -> None:
-    kind = part.get("type")
+    kind = _type(part, param)
     if kind not in fields.TEXT_PARTS:
         _refuse_part(part, kind, param)
     if not part.keys() <= fields.TEXT_PART:
         _unknown(f"{param}.{_shown(min(part.keys() - fields.TEXT_PART))}")
 
 
-def _refuse_part(part: Body, kind: object, param: str) -> NoReturn:
+def _type(thing: Body, param: str) -> str:
+    kind = thing.get("type")
+    if not isinstance(kind, str):
+        _wrong_type(f"{param}.type", "a text")
+    return kind
+
+
+def _refuse_part(part: Body, kind: str, param: str) -> NoReturn:
     file = part.get("file")
     if isinstance(file, dict) and file.get("file_id") is not None:
         _refuse(
@@ -245,7 +252,7 @@ def _refuse_part(part: Body, kind: object, param: str) -> NoReturn:
             "they lie under is shared.",
             f"{param}.file.file_id",
         )
-    forbidden = fields.FORBIDDEN_PARTS.get(kind) if isinstance(kind, str) else None
+    forbidden = fields.FORBIDDEN_PARTS.get(kind)
     if forbidden is None:
         _unknown(f"{param}.type")
     _refuse_forbidden(forbidden, f"A content part of type `{kind}`", param)

@@ -82,7 +82,7 @@ def _first_since(connection: sqlite3.Connection, since: int) -> int:
 
 
 def find_mismatches(connection: sqlite3.Connection) -> Sequence[Mismatch]:
-    """Recount the whole journal against the buckets, both as of one moment, which lasts until `connection` is closed."""
+    """Recount the whole journal against the buckets, both as of one moment: that of `connection`'s first read."""
     connection.execute("BEGIN")
     of = Counters(connection).of
     query = "SELECT counter, bucket, held, used FROM buckets"
@@ -90,31 +90,6 @@ def find_mismatches(connection: sqlite3.Connection) -> Sequence[Mismatch]:
         (of(counter_id), bucket): (held, used) for counter_id, bucket, held, used in connection.execute(query)
     }
     return mismatches(stored, recount(rows(connection)))
-
-
-def _first_since(connection: sqlite3.Connection, since: int) -> int:
-    """The first `seq` from the moment `since` on: time never goes back in the journal, so it needs no index."""
-
-    def at(seq: int) -> int:
-        query = "SELECT at FROM journal WHERE seq >= ? ORDER BY seq LIMIT 1"
-        return int(connection.execute(query, (seq,)).fetchone()[0])
-
-    (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM journal").fetchone()
-    return 1 + bisect_left(range(1, last + 1), since, key=at)
-
-
-def find_mismatches(connection: sqlite3.Connection) -> Sequence[Mismatch]:
-    """Recount the whole journal against the buckets, both as of one moment."""
-    connection.execute("BEGIN")
-    try:
-        of = Counters(connection).of
-        stored: Amounts = {
-            (of(counter_id), bucket): (held, used)
-            for counter_id, bucket, held, used in connection.execute("SELECT counter, bucket, held, used FROM buckets")
-        }
-        return mismatches(stored, recount(rows(connection)))
-    finally:
-        connection.execute("ROLLBACK")
 
 
 def learned(connection: sqlite3.Connection, limit: int) -> Sequence[tuple[str, str, int]]:

@@ -14,7 +14,8 @@ from typing import Final
 APPLICATION_ID: Final = 0x746F6C6C
 """`toll` in ASCII, in the file's header."""
 VERSION: Final = 1
-BUSY_TIMEOUT_S: Final = 5.0
+BUSY_TIMEOUT_S: Final = 1.5
+"""Below the 2 s after which Envoy no longer waits for a decision."""
 
 # Amounts are 64-bit integers; STRICT makes a sum that overflows an error instead of a float. `facts` is JSON, so that a
 # fact more is no new schema; what is asked for has a column. Holds are found by id, and by deadline while open, journal

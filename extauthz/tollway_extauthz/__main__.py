@@ -59,7 +59,7 @@ class DataPlane:
             time.perf_counter,
             uncovered_allowed=settings.uncovered == "allow",
         )
-        self._admin = Admin(self._ledger, lambda: self._rules.current, clock)
+        self._admin = Admin(self._ledger, lambda: self._rules.current, learned.median, clock, settings)
         self._log_file = AccessLogFile(Path(settings.access_log), self._ledger, self._settler.take, self._reopen)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -72,7 +72,7 @@ class DataPlane:
         _log.info("ready on %s", self._settings.check_socket)
         tasks = [
             asyncio.create_task(self._every(0.1, self._refresh)),
-            asyncio.create_task(self._every(0.1, self._ledger.sync)),
+            asyncio.create_task(self._every(0.1, self._sync)),
             asyncio.create_task(self._every(0.2, self._log_file.poll)),
             asyncio.create_task(self._every(1.0, self._settler.expire)),
         ]
@@ -139,6 +139,9 @@ class DataPlane:
         connector = UnixConnector(self._settings.gateway_admin_socket)
         async with ClientSession(connector=connector) as session, session.post("http://envoy/reopen_logs") as answer:
             answer.raise_for_status()
+
+    async def _sync(self) -> None:
+        await asyncio.to_thread(self._ledger.sync)  # waits for the disk
 
     async def _every(self, seconds: float, work: Callable[[], object | Awaitable[object]]) -> None:
         """Do `work` again and again. A failure is said and tried again: none of this may stop for good."""

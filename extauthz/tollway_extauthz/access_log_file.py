@@ -1,8 +1,8 @@
 """Envoy's access-log file: the way by which no end of a call is lost.
 
 Envoy writes one JSON object a line and flushes every 100 ms. We follow the file from a checkpoint in the ledger: a
-restart of either side loses nothing, and a line told twice does no harm. A file that has grown is renamed, Envoy is told
-to open a new one, and the old one is drained before it goes.
+restart of either side loses nothing, and a line told twice does no harm. A file that has grown is renamed, Envoy is
+told to open a new one, and the old one is drained before it goes.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""64 clients against 1.00 USD, calls of mixed size, streams included: never a nano-dollar beyond, and nearly all used."""
+"""64 clients against 1.00 USD, calls of mixed size, streams included: never more, and nearly all of it used."""
 
 import asyncio
 import json

@@ -115,9 +115,9 @@ def test_a_spent_budget_is_insufficient_quota_after_one_attempt(place: Place) ->
 
 def test_a_budget_is_spent_down_to_less_than_a_useful_call_and_never_beyond(place: Place) -> None:
     with place.client("team-a/broke") as client:
+        calls = (ask(client, max_completion_tokens=400) for _ in range(200))
         with pytest.raises(openai.RateLimitError) as caught:
-            for _ in range(200):
-                ask(client, max_completion_tokens=400)
+            list(calls)
         assert caught.value.code == "insufficient_quota"
     (counter,) = [
         each

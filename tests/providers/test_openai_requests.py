@@ -205,6 +205,7 @@ EDITABLE = st.fixed_dictionaries(
     {"model": st.just("m"), "messages": st.lists(st.builds(dict, content=TEXTS), min_size=1, max_size=3)},
     optional={
         "store": st.none() | st.booleans(),
+        "service_tier": st.none() | st.sampled_from(["auto", "flex"]),
         "stream": st.none() | st.booleans(),
         "stream_options": st.none()
         | st.fixed_dictionaries(
@@ -247,6 +248,8 @@ def _intended(request: dict[str, Any], granted: int | None, family: OpenAIFamily
         wanted[named or family.cap_field] = granted
     if request.get("store") or family is OPENAI:
         wanted["store"] = False
+    if family is OPENAI and request.get("service_tier") is None:
+        wanted["service_tier"] = "default"
     if request.get("stream"):
         wanted["stream_options"] = {**(request.get("stream_options") or {}), "include_usage": True}
     return wanted

@@ -1,4 +1,4 @@
-"""Who is heard by the gateway of a running installation: agents with a certificate that is in order, and nobody else."""
+"""Who is heard by the gateway of a running installation: agents with a certificate in order, and nobody else."""
 
 import contextlib
 import json

@@ -19,6 +19,14 @@ def test_yaml_and_json_files_count_and_hidden_ones_and_folders_do_not(tmp_path: 
     assert (list(files), problems) == (["a.yaml", "b.yml", "c.json"], ())
 
 
+def test_a_ready_file_in_the_same_directory_is_no_resource(tmp_path: Path) -> None:
+    ready = tmp_path / "ready.json"
+    watch = ConfigWatch(tmp_path, {ready})
+    ready.write_text("{}")
+    assert changes(watch) == 0
+    assert read_directory(tmp_path, {ready}) == ({}, ())
+
+
 def test_a_mounted_configmap_is_read_through_its_links(tmp_path: Path) -> None:
     (tmp_path / "..2026").mkdir()
     (tmp_path / "..2026" / "a.yaml").write_text("one")

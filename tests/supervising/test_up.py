@@ -132,6 +132,21 @@ def test_a_bad_file_changes_nothing_and_is_named_once_and_again_when_it_is_mende
     assert said(installed)[before:].count("a lot") <= 1
 
 
+def test_a_change_that_the_gateway_cannot_run_is_taken_back_as_a_whole(installed: Installation) -> None:
+    before = len(said(installed))
+    installed.write("second.yaml", [secret("bad-key", value="a key with spaces"), _with_key("second", "bad-key")])
+    wait_until(lambda: "the configuration of before stays in force" in said(installed)[before:], 3)
+    assert "a key with spaces" not in said(installed)
+    assert call(installed.base_url("team-a/researcher"))[0] == 200
+    assert "second" not in installed.ready["agents"]["team-a/researcher"]["base_urls"]
+    (installed.config / "second.yaml").unlink()
+
+
+def _with_key(name: str, secret_name: str) -> dict[str, Any]:
+    credential = {"secretRef": {"name": secret_name, "key": "api-key"}}
+    return provider(name, endpoint="http://127.0.0.1:9", credential=credential)
+
+
 def test_a_hangup_reads_the_files_again_and_an_unchanged_configuration_is_no_change(installed: Installation) -> None:
     before = said(installed).count("in force")
     os.kill(installed.pid, signal.SIGHUP)

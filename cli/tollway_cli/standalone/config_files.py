@@ -1,7 +1,7 @@
 """The files of a configuration directory: which count, how big they may be, and whether they changed."""
 
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -16,28 +16,31 @@ Fingerprint = tuple[tuple[str, int, int, int], ...]
 """(name, mtime in ns, size, inode) of each file, in order."""
 
 
-def _counts(path: Path) -> bool:
-    return path.suffix in SUFFIXES and not path.name.startswith(".")
+def _counting(directory: Path, except_for: Collection[Path]) -> list[Path]:
+    """The files that count, by name. Raises `OSError`."""
+    found = (path for path in directory.iterdir() if path.suffix in SUFFIXES and not path.name.startswith("."))
+    return sorted(path for path in found if path not in except_for)
 
 
-def fingerprint(directory: Path) -> Fingerprint:
+def fingerprint(directory: Path, except_for: Collection[Path] = ()) -> Fingerprint:
     """Changes whenever a file that counts is written, replaced, added or removed. Links are followed."""
-    found = []
-    for path in sorted(directory.iterdir()):
-        if _counts(path):
-            try:
-                status = path.stat()
-            except OSError:  # removed since, or a dead link: reading says so
-                found.append((path.name, 0, 0, 0))
-            else:
-                found.append((path.name, status.st_mtime_ns, status.st_size, status.st_ino))
-    return tuple(found)
+    return tuple((path.name, *_written(path)) for path in _counting(directory, except_for))
 
 
-def read_directory(directory: Path) -> tuple[Mapping[str, bytes], tuple[Problem, ...]]:
+def _written(path: Path) -> tuple[int, int, int]:
+    try:
+        status = path.stat()
+    except OSError:  # removed since, or a dead link: reading says so
+        return 0, 0, 0
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def read_directory(
+    directory: Path, except_for: Collection[Path] = ()
+) -> tuple[Mapping[str, bytes], tuple[Problem, ...]]:
     """The content of each file that counts, not recursive, and what cannot be read."""
     try:
-        paths = [path for path in sorted(directory.iterdir()) if _counts(path)]
+        paths = _counting(directory, except_for)
     except OSError as error:
         return {}, (Problem(str(directory), "", "", f"cannot be read: {error.strerror}"),)
     if len(paths) > MAX_FILES:
@@ -72,8 +75,9 @@ def read_file(path: Path) -> bytes | Problem:
 class ConfigWatch:
     """Tells once per change; a change counts when two looks in a row see it alike."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, except_for: Collection[Path] = ()) -> None:
         self._directory = directory
+        self._except_for = except_for
         self._taken = self._look()
         self._seen = self._taken
 
@@ -88,6 +92,6 @@ class ConfigWatch:
 
     def _look(self) -> Fingerprint:
         try:
-            return fingerprint(self._directory)
+            return fingerprint(self._directory, self._except_for)
         except OSError:  # gone: reading says so
             return ()

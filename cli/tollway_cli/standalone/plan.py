@@ -14,6 +14,7 @@ from tollway.resources.models import (
     AIProvider,
     Capture,
     KeyType,
+    ProviderType,
     ResourceSet,
     SVIDSpec,
 )
@@ -102,11 +103,18 @@ def without_removed(before: ResourceSet, after: ResourceSet) -> ResourceSet:
 
 
 def defaults_by_type(providers: tuple[AIProvider, ...]) -> tuple[AIProvider, ...]:
-    """For each type the provider whose URL goes into the SDK's variable: the one marked, else the first by name."""
+    """For each type the provider whose URL goes into the SDK's variable: the one marked, else the first by name.
+
+    Where two types share an SDK's variables, OpenAI's own comes before servers that are compatible with it.
+    """
     chosen: dict[str, AIProvider] = {}
-    for provider in sorted(providers, key=lambda provider: (not provider.default, provider.meta.name)):
+    for provider in sorted(providers, key=_precedence):
         chosen.setdefault(provider.type, provider)
     return tuple(chosen.values())
+
+
+def _precedence(provider: AIProvider) -> tuple[bool, bool, str]:
+    return provider.type is ProviderType.OPENAI_COMPATIBLE, not provider.default, provider.meta.name
 
 
 def credentials(resources: ResourceSet) -> Mapping[str, bytes]:

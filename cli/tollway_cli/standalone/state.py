@@ -47,6 +47,12 @@ class StateDirectory:
         """The directory as it is, for those who only look."""
         return cls(root, root / "run")
 
+    @classmethod
+    def planned(cls, root: Path) -> Self:
+        """The directory as `prepare` would make it, with dots for what is random in it."""
+        run = root / "run"
+        return cls(root, run if _is_short(run) else Path(tempfile.gettempdir()) / "tollway-........")
+
     @property
     def authority(self) -> Path:
         return self.root / "authority"
@@ -108,7 +114,7 @@ def prepare(root: Path) -> StateDirectory:
 
 def _socket_directory(run: Path) -> Path:
     """`run` where the paths of sockets in it are short enough, else a short private directory that it links to."""
-    if len(os.fsencode(run / _LONGEST_SOCKET)) <= SOCKET_PATH_LIMIT:
+    if _is_short(run):
         run.mkdir(exist_ok=True, mode=0o700)
         run.chmod(0o700)
         return run
@@ -119,6 +125,10 @@ def _socket_directory(run: Path) -> Path:
     short = Path(tempfile.mkdtemp(prefix="tollway-"))
     run.symlink_to(short)
     return short
+
+
+def _is_short(run: Path) -> bool:
+    return len(os.fsencode(run / _LONGEST_SOCKET)) <= SOCKET_PATH_LIMIT
 
 
 def _private(directory: Path) -> bool:

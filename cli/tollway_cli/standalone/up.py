@@ -17,15 +17,20 @@ from tollway_cli.standalone.config_files import ConfigWatch, read_directory
 from tollway_cli.standalone.given_secrets import GivenSecret, with_secrets
 from tollway_cli.standalone.instance import Instance, InstanceOptions
 from tollway_cli.standalone.plan import key_of
+from tollway_cli.standalone.ports import NoPortFree
 from tollway_cli.standalone.state import Lock, StateUnusable, prepare
 from tollway_cli.standalone.voice import Voice
 from tollway_operator.authority.authority import CannotSign
+from tollway_operator.authority.state import UnreadableState
 from tollway_operator.envoy.binary import EnvoyNotFoundError, envoy_binary
+from tollway_operator.envoy.settings import SettingsError
 
 POLL: Final = 0.1
 """Seconds between two looks at the configuration directory. A change is taken at the second look that sees it alike,
 so that a file is not read while an editor writes it."""
 _AFTER_FAILURE: Final = 10.0
+_CANNOT_GO_ON: Final = (CannotSign, UnreadableState, NoPortFree, SettingsError, OSError)
+"""What cannot be done about by starting again what failed; each says what would help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,8 @@ def up(options: UpOptions, clock: Callable[[], int], jitter: Callable[[], float]
     chosen = InstanceOptions(state, binary, options.ready_file, options.ledger, options.uncovered, options.environ)
     try:
         asyncio.run(_serve(lambda: Instance(chosen, voice, clock, jitter), source, resources, voice))
+    except _CANNOT_GO_ON as error:
+        raise Broken(str(error)) from error
     finally:
         lock.release()
 
@@ -70,7 +77,9 @@ class Source:
     def __init__(self, options: UpOptions, voice: Voice) -> None:
         self.options = options
         self._voice = voice
-        self._watch = ConfigWatch(options.config)
+        # A ready file may be asked for in the same directory.
+        self._except_for = frozenset([options.ready_file] if options.ready_file is not None else [])
+        self._watch = ConfigWatch(options.config, self._except_for)
         self._is_bad = False
         self._noticed: tuple[str, ...] = ()
 
@@ -100,7 +109,7 @@ class Source:
         return parsed.resources
 
     def _read(self) -> Parsed:
-        files, unreadable = read_directory(self.options.config)
+        files, unreadable = read_directory(self.options.config, self._except_for)
         if unreadable:
             return Parsed(ResourceSet(), unreadable)
         parsed = parse_files(files)
@@ -171,8 +180,13 @@ async def _follow(instance: Instance, source: Source, signals: Signals, voice: V
 
 async def _reload(instance: Instance, source: Source, voice: Voice) -> None:
     resources = source.again()
-    if resources is not None and resources != instance.resources and await instance.apply(resources):
-        voice.say(f"the change is in force: {_counted(resources)}")
+    if resources is None or resources == instance.resources:
+        return
+    try:
+        if await instance.apply(resources):
+            voice.say(f"the change is in force: {_counted(resources)}")
+    except _CANNOT_GO_ON as error:
+        voice.warn(f"the change is not in force: {error}. Send SIGHUP to try again")
 
 
 def _introduce(instance: Instance, options: UpOptions, voice: Voice) -> None:

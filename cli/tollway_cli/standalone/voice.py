@@ -1,7 +1,9 @@
 """What `tollway up` says while it runs: one line per event; trouble goes to stderr."""
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterable
+from typing import TextIO
 
 from tollway_cli.standalone.supervisor import Crash
 from tollway_cli.views.wording import local_time
@@ -14,11 +16,10 @@ class Voice:
         """The lines of log that were shown last for each process."""
 
     def say(self, sentence: str) -> None:
-        print(f"{self._time()}  {sentence}", file=sys.stdout, flush=True)  # noqa: T201 - it is the interface
+        _write(sys.stdout, f"{self._time()}  {sentence}")
 
     def warn(self, sentence: str, details: Iterable[str] = ()) -> None:
-        lines = (f"{self._time()}  {sentence}", *(f"    {detail}" for detail in details))
-        print("\n".join(lines), file=sys.stderr, flush=True)  # noqa: T201 - it is the interface
+        _write(sys.stderr, "\n".join((f"{self._time()}  {sentence}", *(f"    {detail}" for detail in details))))
 
     def crashed(self, crash: Crash) -> None:
         """Its last lines only where they say something new: a process may fail again and again."""
@@ -31,3 +32,9 @@ class Voice:
 
     def _time(self) -> str:
         return local_time(self._clock())[11:19]
+
+
+def _write(stream: TextIO, text: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal may be gone: that is no reason to stop serving
+        stream.write(f"{text}\n")
+        stream.flush()

@@ -37,7 +37,7 @@ def show_rendered(directory: Path, state: Path, form: Form) -> None:
 
 def rendered(resources: ResourceSet, state: Path) -> Mapping[str, bytes]:
     """Path below the state directory -> content, with the ports that a first `tollway up` would take."""
-    at, trust_domain = StateDirectory.at(state), str(DEFAULT_TRUST_DOMAIN)
+    at, trust_domain = StateDirectory.planned(state), str(DEFAULT_TRUST_DOMAIN)
     gateway = envoys.gateway_settings(at, trust_domain, FIRST_OWN, envoys.upstream_ca_file({}))
     keys = {provider.meta.name: _PLACEHOLDER for provider in resources.providers if provider.credential is not None}
     found = {"gateway/bootstrap.json": gateway_bootstrap(gateway)}

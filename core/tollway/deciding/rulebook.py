@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final
 
+from tollway.identity.spiffe_id import DEFAULT_TRUST_DOMAIN, TrustDomain, agent_id
 from tollway.ledger.port import Counter
 from tollway.ledger.units import LIFETIME, Unit
 from tollway.pricing.table import ModelLimits, PriceBook, PriceRow, override_row
@@ -114,6 +115,26 @@ class RuleBook:
         """The model at `now`; None if its price is unknown. Announced prices come into force at midnight UTC."""
         return self._offer_of_day(provider, model, now // _DAY_MS)
 
+    def declared_counters(self) -> Mapping[Counter, int]:
+        """Every counter that is known before any call, and its amount. Those by pod, provider or model are not."""
+        return {
+            _counter(quota, limit, caller, "", ""): limit.amount
+            for quota in (*(q for listed in self._quotas.values() for q in listed), *self._root_quotas)
+            if not {Per.POD, Per.PROVIDER, Per.MODEL}.intersection(quota.per)
+            for caller in self._declared_callers(quota)
+            for limit in quota.limits
+        }
+
+    def _declared_callers(self, quota: AIQuota) -> Iterable[Caller]:
+        if not quota.per:
+            return (Caller("", quota.meta.namespace, "", None),)
+        callers = (caller_of(agent) for agent in self._agents.values())
+        return tuple(
+            caller
+            for caller in callers
+            if self._selects_namespace(quota, caller.namespace) and self._selects_agent(quota, caller)
+        )
+
     def _make_offer(self, provider_name: str, model: str, day: int) -> Offer | None:
         provider = self._providers[provider_name]
         rule = model_rule(provider, model)
@@ -155,6 +176,13 @@ class RuleBook:
 
     def _namespace_labels(self, namespace: str) -> Mapping[str, str]:
         return self._labels.get(namespace) or {_NAME_LABEL: namespace}
+
+
+def caller_of(agent: AgentIdentity, trust_domain: TrustDomain = DEFAULT_TRUST_DOMAIN) -> Caller:
+    """The caller that a declared identity would be."""
+    account = service_account_of(agent)
+    spiffe_id = agent_id(trust_domain, agent.meta.namespace, account, agent.meta.name)
+    return Caller(str(spiffe_id), agent.meta.namespace, account, agent.meta.name)
 
 
 def service_account_of(agent: AgentIdentity) -> str:

@@ -11,22 +11,21 @@ from tollway.providers.json_scan import Span, after_brace, members
 from tollway.providers.openai.request import CAPS
 from tollway.providers.port import Edit, ParsedCall
 
-_FALSE: Final = b"false"
 _TRUE: Final = b"true"
 _NULL: Final = b"null"
 
 
 def chat_completion_edits(
-    call: ParsedCall, body: bytes, cap: int | None, *, cap_field: str, stores_unasked: bool
+    call: ParsedCall, body: bytes, cap: int | None, *, cap_field: str, unasked: Mapping[str, str]
 ) -> Sequence[Edit]:
     """The edits, sorted and disjoint.
 
-    `cap_field` is set where the request names no cap. `stores_unasked`: the provider may store what does not forbid it.
+    `cap_field` is set where the request names no cap, and each member of `unasked` (name -> JSON) where it names none.
     """
     spans = members(body)
     replaced: list[Edit] = []
     inserted: list[str] = []
-    for name, text in _changes(call, body, spans, cap, cap_field, stores_unasked):
+    for name, text in _changes(call, body, spans, cap, cap_field, unasked):
         if name in spans:
             replaced.append(_replacement(spans[name], text))
         else:
@@ -39,24 +38,31 @@ def chat_completion_edits(
 
 
 def _changes(
-    call: ParsedCall, body: bytes, spans: Mapping[str, Span], cap: int | None, cap_field: str, stores_unasked: bool
+    call: ParsedCall,
+    body: bytes,
+    spans: Mapping[str, Span],
+    cap: int | None,
+    cap_field: str,
+    unasked: Mapping[str, str],
 ) -> Iterator[tuple[str, str]]:
     """Top-level members to set: name and value."""
     if cap is not None and (call.output_cap is None or cap < call.output_cap):
         yield _cap_name(body, spans, cap_field), str(cap)
-    if _stores(body, spans.get("store"), stores_unasked):
+    if _value(body, spans, "store") == _TRUE:
         yield "store", "false"
+    for name, text in unasked.items():
+        if _value(body, spans, name) == _NULL:
+            yield name, text
 
 
 def _cap_name(body: bytes, spans: Mapping[str, Span], cap_field: str) -> str:
     """The key that the request's own cap has."""
-    named = (name for name in CAPS if name in spans and _text(body, spans[name]) != _NULL)
-    return next(named, cap_field)
+    return next((name for name in CAPS if _value(body, spans, name) != _NULL), cap_field)
 
 
-def _stores(body: bytes, store: Span | None, stores_unasked: bool) -> bool:
-    text = _text(body, store) if store else _NULL
-    return text == _TRUE or (stores_unasked and text != _FALSE)
+def _value(body: bytes, spans: Mapping[str, Span], name: str) -> bytes:
+    """The JSON text of a member; a member that is absent is as good as null."""
+    return _text(body, spans[name]) if name in spans else _NULL
 
 
 def _usage_edits(body: bytes, spans: Mapping[str, Span]) -> list[Edit]:

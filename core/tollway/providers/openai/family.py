@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from tollway.pricing.usage import Usage
@@ -23,15 +24,15 @@ class OpenAIFamily:
     """`Family` for one dialect of the format.
 
     `extensions` are request fields known beyond OpenAI's, `tokens_per_request` is what the provider may add to any
-    prompt, `cap_field` is the output cap that every server of this dialect obeys, and `stores_unasked` says that the
-    provider may store a completion whose request does not forbid it.
+    prompt, `cap_field` is the output cap that every server of this dialect obeys, and `unasked` is what a request is
+    made to say (name -> JSON) where it says nothing and the account's own settings would decide.
     """
 
     name: str
     extensions: frozenset[str]
     tokens_per_request: int
     cap_field: str
-    stores_unasked: bool
+    unasked: Mapping[str, str]
 
     # OpenAI-Organization, OpenAI-Project and OpenAI-Beta change who pays or what runs; x-stainless-* is telemetry;
     # a stream compressed by accept-encoding could not be metered.
@@ -50,7 +51,7 @@ class OpenAIFamily:
         return parse_chat_completion(body, content_type, self.extensions, self.tokens_per_request)
 
     def edits(self, call: ParsedCall, body: bytes, cap: int | None) -> Sequence[Edit]:
-        return chat_completion_edits(call, body, cap, cap_field=self.cap_field, stores_unasked=self.stores_unasked)
+        return chat_completion_edits(call, body, cap, cap_field=self.cap_field, unasked=self.unasked)
 
     def usage(self, fields: Mapping[str, int | float | str]) -> Usage | None:
         return chat_completion_usage(fields)
@@ -73,8 +74,8 @@ OPENAI: Final = OpenAIFamily(
     extensions=frozenset(),
     tokens_per_request=64,
     cap_field="max_completion_tokens",
-    # New organizations store chat completions by default (OpenAI, "Migrate to the Responses API").
-    stores_unasked=True,
+    # An account may store completions, and bill another service tier, unless a request says otherwise.
+    unasked=MappingProxyType({"store": "false", "service_tier": '"default"'}),
 )
 
 OPENAI_COMPATIBLE: Final = OpenAIFamily(
@@ -84,6 +85,6 @@ OPENAI_COMPATIBLE: Final = OpenAIFamily(
     tokens_per_request=1024,
     # Older servers ignore the newer field without a word, and then nothing would bound the answer.
     cap_field="max_tokens",
-    # They do not store, and strict ones refuse a field that they do not know.
-    stores_unasked=False,
+    # Strict servers refuse a field that they do not know.
+    unasked=MappingProxyType({}),
 )

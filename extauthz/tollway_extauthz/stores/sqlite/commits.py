@@ -1,12 +1,12 @@
 """Group commit: what many threads want at once goes into one transaction.
 
-A thread that wants something queues it and waits for the lock. Whoever gets the lock commits everything queued so far
-and hands the results back; the others, when they get the lock, find theirs done. One thread alone pays for nothing.
+A thread that finds nobody at work leads: it commits everything that was queued, hands the results back, and gives the
+lead to the first of those who came meanwhile. The others sleep until theirs is done. So while one transaction is on
+its way to the disk the next one gathers, and a thread alone pays for nothing.
 """
 
 import sqlite3
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Generic, TypeVar
@@ -23,6 +23,8 @@ class _Wish(Generic[T]):
         self._operation = operation
         self._value: list[T] = []
         self._error: Exception | None = None
+        self._asleep = threading.Lock()
+        self._asleep.acquire()
 
     @property
     def done(self) -> bool:
@@ -43,6 +45,13 @@ class _Wish(Generic[T]):
             raise self._error
         return self._value[0]
 
+    def sleep(self) -> None:
+        """Until it is done, or its thread is to lead."""
+        self._asleep.acquire()
+
+    def wake(self) -> None:
+        self._asleep.release()
+
 
 class GroupCommit:
     """Runs operations on one connection. Safe from any thread.
@@ -54,8 +63,10 @@ class GroupCommit:
         self._connection = connection
         self._begun = begun
         self._undone = undone
-        self._queue: deque[_Wish[object]] = deque()
+        self._queue: list[_Wish[object]] = []
+        self._led = False
         self._lock = threading.Lock()
+        """Guards the queue and the lead; never held while anything is done."""
 
     def run(self, operation: Callable[[], T]) -> T:
         """The result of `operation`, once it is committed; or what it raised, and then it changed nothing.
@@ -63,11 +74,37 @@ class GroupCommit:
         Raises `LedgerUnavailable` where SQLite itself failed.
         """
         wish = _Wish(operation)
-        self._queue.append(wish)  # type: ignore[arg-type]  # a queue of wishes of any kind
-        with self._lock:
-            if not wish.done:
-                self._commit([self._queue.popleft() for _ in range(len(self._queue))])
+        if not self._join(wish):  # type: ignore[arg-type]  # the queue takes wishes of any kind
+            wish.sleep()
+        if not wish.done:
+            self._lead()
         return wish.outcome()
+
+    def _join(self, wish: _Wish[object]) -> bool:
+        """Queue `wish`; whether its thread is to lead."""
+        with self._lock:
+            self._queue.append(wish)
+            leads, self._led = not self._led, True
+        return leads
+
+    def _lead(self) -> None:
+        with self._lock:
+            wishes, self._queue = self._queue, []
+        try:
+            self._commit(wishes)
+        finally:
+            self._hand_over(wishes)
+
+    def _hand_over(self, wishes: Sequence[_Wish[object]]) -> None:
+        with self._lock:
+            next_ = self._queue[:1]
+            self._led = bool(next_)
+        for wish in wishes:
+            if not wish.done:
+                wish.fail(LedgerUnavailable("The thread that was to commit this was interrupted; nothing was changed."))
+            wish.wake()
+        for wish in next_:
+            wish.wake()
 
     def _commit(self, wishes: Sequence[_Wish[object]]) -> None:
         try:

@@ -1,0 +1,75 @@
+"""`python -m bench`: reads the options and the environment, prints the tables, writes the JSON."""
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from rich.console import Console
+
+from bench.failures import BenchFailed
+from bench.report import report
+from bench.run import Result, run
+from bench.scenarios import QUICK, USUAL, Effort
+from tollway_operator.envoy.binary import EnvoyNotFoundError
+
+_TABLE_WIDTH: Final = 120
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="The same call over a bare road of two Envoys and over Tollway, interleaved; see docs/measuring.md.",
+    )
+    parser.add_argument("--rounds", type=_positive, help=f"turns of each scenario on each road (usual: {USUAL.rounds})")
+    parser.add_argument("--calls", type=_positive, help=f"calls of the one caller in a round (usual: {USUAL.calls})")
+    parser.add_argument("--seconds", type=float, help=f"of the many callers in a round (usual: {USUAL.seconds:g})")
+    parser.add_argument("--quick", action="store_true", help="a few seconds, to see that it works; no figures to quote")
+    parser.add_argument("--output", type=Path, default=Path("bench-result.json"), help="the JSON (%(default)s)")
+    return parser.parse_args()
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _effort(options: argparse.Namespace) -> Effort:
+    given = {name: getattr(options, name) for name in ("rounds", "calls", "seconds")}
+    return replace(QUICK if options.quick else USUAL, **{name: it for name, it in given.items() if it is not None})
+
+
+def _measure(effort: Effort, console: Console) -> Result:
+    with tempfile.TemporaryDirectory(prefix="tw-bench-") as directory, console.status("starting both roads") as status:
+        return asyncio.run(run(Path(directory), effort, dict(os.environ), status.update))
+
+
+def _screen() -> Console:
+    """As wide as the terminal; in a file or a pipe as wide as the tables."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_TABLE_WIDTH)
+
+
+def main() -> int:
+    options = _options()
+    try:
+        result = _measure(_effort(options), Console(stderr=True))
+    except (BenchFailed, EnvoyNotFoundError) as failure:
+        print(f"bench: {failure}", file=sys.stderr)
+        return 1
+    options.output.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+    console = _screen()
+    for part in report(result):
+        console.print(part, "", sep="\n", markup=False, highlight=False)
+    console.print(f"All of it: {options.output}", highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -24,7 +24,7 @@ _TABLE_WIDTH: Final = 120
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
-        description="The same call over a bare road of two Envoys and over Tollway, interleaved; see docs/measuring.md.",
+        description="The same call over a bare road of two Envoys and over Tollway; see docs/measuring.md.",
     )
     parser.add_argument("--rounds", type=_positive, help=f"turns of each scenario on each road (usual: {USUAL.rounds})")
     parser.add_argument("--calls", type=_positive, help=f"calls of the one caller in a round (usual: {USUAL.calls})")

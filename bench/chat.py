@@ -17,7 +17,8 @@ _INSTRUCTIONS: Final = (
 )
 _QUESTION: Final = (
     "I am looking for an introduction to bookkeeping for small associations, something that explains how a ledger is "
-    "kept and checked at the end of the year. Is there anything that can be borrowed over the weekend?"
+    "kept and checked at the end of the year. Is there anything that can be borrowed over the weekend, and would you "
+    "recommend one of them to a treasurer who has never done this before and has one evening a week for it?"
 )
 _REPLY: Final = (
     "Yes: the shelf for associations and clubs is on the second floor at QP 820, and the introductions to bookkeeping "

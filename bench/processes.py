@@ -1,4 +1,4 @@
-"""The processes of a run: started so that they end with it, and read from `/proc`: CPU time, memory, who started whom."""
+"""The processes of a run: started so that they end with it; CPU time, memory and children read from `/proc`."""
 
 import asyncio
 import contextlib

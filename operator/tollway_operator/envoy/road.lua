@@ -73,12 +73,13 @@ local function may_become_usage(begun)
 end
 
 -- Events as they arrive in any pieces. `held` is kept back; `passing` says that the beginning of the current event has
--- gone on already, and `newlines` with what line ends it stopped.
+-- gone on already, and `newlines` with what line ends it stopped; `split`: the event that was taken out ended in a CR
+-- whose LF may come with the next piece.
 local Stream = {}
 Stream.__index = Stream
 
 function Stream.new()
-  return setmetatable({held = "", passing = false, newlines = ""}, Stream)
+  return setmetatable({held = "", passing = false, newlines = "", split = false}, Stream)
 end
 
 -- The rest of an event whose beginning has gone on. Returns what goes on, and what is left of `text`.
@@ -97,6 +98,8 @@ end
 -- What of `text` goes on now.
 function Stream:take(text)
   local out = {}
+  if self.split and text:sub(1, 1) == "\n" then text = text:sub(2) end
+  self.split = false
   if self.passing then
     out[1], text = self:continue(text)
   end
@@ -104,12 +107,22 @@ function Stream:take(text)
   local from, last = 1, event_end(text, 1)
   while last ~= nil do
     local event = text:sub(from, last)
-    if not is_usage_only(event) then out[#out + 1] = event end
+    self:pass(event, out)
     from = last + 1
     last = event_end(text, from)
   end
   self:begin(text:sub(from), out)
   return table.concat(out)
+end
+
+function Stream:pass(event, out)
+  if not is_usage_only(event) then
+    out[#out + 1] = event
+    return
+  end
+  -- An LF in front is the other half of the CRLF that ended the event before.
+  if event:sub(1, 1) == "\n" then out[#out + 1] = "\n" end
+  self.split = event:sub(-1) == "\r"
 end
 
 function Stream:begin(begun, out)

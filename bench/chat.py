@@ -31,7 +31,9 @@ REQUEST: Final = json.dumps(
         "messages": [{"role": "system", "content": _INSTRUCTIONS}, {"role": "user", "content": _QUESTION}],
         "model": MODEL,
         "temperature": 0.2,
-    }
+    },
+    separators=(",", ":"),  # as the SDK writes it
+    ensure_ascii=False,
 ).encode()
 
 ANSWER: Final = json.dumps(

@@ -1,6 +1,9 @@
 """The official OpenAI SDK, unmodified, behind its sidecar: two real Envoys, real certificates, a real ledger."""
 
 import json
+import os
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -103,6 +106,36 @@ async def test_the_async_client_works_plain_and_streaming(place: Place) -> None:
         stream = await client.chat.completions.create(model=MODEL, messages=HELLO, stream=True)
         text = [chunk.choices[0].delta.content or "" async for chunk in stream]
     assert "".join(text) == answer.choices[0].message.content
+
+
+PROGRAM = """
+import asyncio, openai
+ask = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello."}]}
+plain = openai.OpenAI().chat.completions.create(**ask).choices[0].message.content
+
+async def stream():
+    chunks = await openai.AsyncOpenAI().chat.completions.create(**ask, stream=True)
+    return "".join([chunk.choices[0].delta.content or "" async for chunk in chunks])
+
+assert plain and plain == asyncio.run(stream())
+print(plain)
+"""
+
+
+def test_a_program_that_knows_nothing_of_tollway_works_under_tollway_run(place: Place) -> None:
+    before = len(place.served())
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
+    run = [sys.executable, "-m", "tollway_cli", "run", "--agent", "team-a/caller", "--state", place.installation.state]
+    done = subprocess.run(
+        [*run, "--", sys.executable, "-c", PROGRAM],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(place.served()) == before + 2
 
 
 def test_a_spent_budget_is_insufficient_quota_after_one_attempt(place: Place) -> None:

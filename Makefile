@@ -16,7 +16,7 @@ help: ## This manual
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-24s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: $(VENV)/.installed ## Watch an agent spend a small budget through two real Envoys, and be refused
+demo: $(VENV)/.installed ## Two agents on two SDKs spend a shared budget through real Envoys, until each is refused
 	@$(BIN)/tollway demo
 
 ##@ Work on it
@@ -24,6 +24,14 @@ demo: $(VENV)/.installed ## Watch an agent spend a small budget through two real
 .PHONY: test
 test: $(VENV)/.installed ## All tests this machine can run; what is skipped is said loudly
 	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+# However often a call can end badly, it has to add up every time.
+RUNS ?= 20
+.PHONY: ends
+ends: $(VENV)/.installed ## 20 runs in a row of the suite of ends; RUNS=N for another number
+	@for run in $$(seq $(RUNS)); do \
+		echo "run $$run of $(RUNS)"; $(BIN)/pytest -q -n $(JOBS) --dist loadfile tests/ending $(ARGS) || exit 1; \
+	done
 
 .PHONY: check
 check: $(VENV)/.installed lint verify ## Lint, types, import contracts, and every verify-*

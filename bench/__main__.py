@@ -28,7 +28,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=_positive, help=f"turns of each scenario on each road (usual: {USUAL.rounds})")
     parser.add_argument("--calls", type=_positive, help=f"calls of the one caller in a round (usual: {USUAL.calls})")
-    parser.add_argument("--seconds", type=float, help=f"of the many callers in a round (usual: {USUAL.seconds:g})")
+    parser.add_argument("--seconds", type=_duration, help=f"of the many callers in a round (usual: {USUAL.seconds:g})")
     parser.add_argument("--quick", action="store_true", help="a few seconds, to see that it works; no figures to quote")
     parser.add_argument("--output", type=Path, default=Path("bench-result.json"), help="the JSON (%(default)s)")
     return parser.parse_args()
@@ -38,6 +38,12 @@ def _positive(text: str) -> int:
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return number
+
+
+def _duration(text: str) -> float:
+    if not 0 < (seconds := float(text)) < 3600:
+        raise argparse.ArgumentTypeError("must be above 0 and below an hour")
+    return seconds
 
 
 def _effort(options: argparse.Namespace) -> Effort:

@@ -35,6 +35,7 @@ LIMITS: Final[Sequence[Mapping[str, object]]] = (
 _API: Final = "tollway.dev/v1alpha1"
 _READY_WITHIN_S: Final = 60.0
 _SETTLED_WITHIN_S: Final = 30.0
+_ANSWERED_WITHIN_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ class Installation:
 
     async def _tollway(self, *arguments: str) -> bytes:
         command = (sys.executable, "-m", "tollway_cli", *arguments, "--state", str(self.state.root))
-        return await answer_of(command, self._env)
+        return await answer_of(command, self._env, _ANSWERED_WITHIN_S)
 
 
 @contextlib.asynccontextmanager

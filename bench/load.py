@@ -74,6 +74,9 @@ class Caller(asyncio.Protocol):
         self._sent_at = 0.0
         self._calls_left = 0
         self._until = 0.0
+        self._lost = ""
+        self._finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._finished.set_result(None)
         self.latencies: list[float] = []
         """Seconds, of every call so far."""
 
@@ -84,8 +87,11 @@ class Caller(asyncio.Protocol):
     def run(self, calls: int, until: float) -> asyncio.Future[None]:
         """Call `calls` times, or until the clock says `until`. Raises `CallFailed`."""
         self._calls_left, self._until = calls, until
-        self._finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._call()
+        self._finished = asyncio.get_running_loop().create_future()
+        if self._lost:
+            self._fail(self._lost)
+        else:
+            self._call()
         return self._finished
 
     def _call(self) -> None:
@@ -96,7 +102,7 @@ class Caller(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._got += data
         head, found, body = self._got.partition(_HEAD_END)
-        if not found:
+        if not found or self._finished.done():
             return
         length = _LENGTH.search(head)
         if length is None or len(body) >= int(length[1]):
@@ -115,11 +121,12 @@ class Caller(asyncio.Protocol):
             self._call()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._fail(f"the connection was lost: {error or 'closed by the other side'}")
+        self._lost = f"the connection was lost: {error or 'closed by the other side'}"
+        if not self._finished.done():
+            self._fail(self._lost)
 
     def _fail(self, what: str) -> None:
-        if not self._finished.done():
-            self._finished.set_exception(CallFailed(what))
+        self._finished.set_exception(CallFailed(what))
 
     def close(self) -> None:
         self._transport.close()

@@ -42,12 +42,18 @@ async def running(command: Sequence[str], log: Path, env: Mapping[str, str]) -> 
         await asyncio.wait_for(process.wait(), _END_WITHIN_S)
 
 
-async def answer_of(command: Sequence[str], env: Mapping[str, str], question: bytes = b"") -> bytes:
-    """What `command` says on stdout. Raises `BenchFailed` with what it says on stderr unless it ends with 0."""
+async def answer_of(command: Sequence[str], env: Mapping[str, str], within: float, question: bytes = b"") -> bytes:
+    """What `command` says on stdout. Raises `BenchFailed` with what it says on stderr unless it ends with 0, and where
+    it does not end `within` seconds."""
     process = await asyncio.create_subprocess_exec(
         *leashed(tuple(command)), stdin=PIPE, stdout=PIPE, stderr=PIPE, env=dict(env)
     )
-    answer, complaint = await process.communicate(question)
+    try:
+        answer, complaint = await asyncio.wait_for(process.communicate(question), within)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise BenchFailed(f"`{' '.join(command[1:])}` did not end within {within:.0f} s") from None
     if process.returncode != 0:
         said = complaint.decode(errors="replace").strip()
         raise BenchFailed(f"`{' '.join(command[1:])}` ended with {process.returncode}: {said}")

@@ -110,10 +110,16 @@ async def _sample(
 async def _load(scenario: Scenario, road: Road, env: Mapping[str, str]) -> Load:
     job = json.dumps({"target": asdict(road.target), "turn": asdict(scenario.turn)}).encode() + b"\n"
     try:
-        answer = await answer_of((sys.executable, "-m", "bench.load"), env, job)
+        answer = await answer_of((sys.executable, "-m", "bench.load"), env, _within(scenario), job)
     except BenchFailed as failure:
         raise BenchFailed(f"{scenario.name} on the road {road.name!r}: {failure}") from failure
     return Load(**json.loads(answer))
+
+
+def _within(scenario: Scenario) -> float:
+    """Seconds after which a turn hangs and is not only slow: a call of one second would be that."""
+    turn = scenario.turn
+    return 30 + (turn.seconds or 0) + (turn.calls or 0) + turn.warm_up
 
 
 def _require_unchanged(installation: Installation, road: Road) -> None:

@@ -105,11 +105,17 @@ class DemoProvider:
         await self._runner.setup()
         listening = socket.create_server(("127.0.0.1", 0))
         self.port = listening.getsockname()[1]
-        await web.SockSite(self._runner, listening).start()
+        await self._site(listening).start()
+
+    def _site(self, listening: socket.socket) -> web.SockSite:
+        return web.SockSite(self._runner, listening)
 
 
 class Installation:
     """A running `tollway up`."""
+
+    program: Sequence[str] = ("-m", "tollway_cli")
+    """What Python runs to serve."""
 
     def __init__(self, folder: Path, documents: Sequence[Mapping[str, Any]], arguments: Sequence[str] = ()) -> None:
         self.folder = folder
@@ -129,7 +135,7 @@ class Installation:
         fresh.rename(self.config / name)
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "tollway_cli", "up", "--config", self.config, "--state", self.state]
+        command = [sys.executable, *self.program, "up", "--config", self.config, "--state", self.state]
         command += ["--ready-file", self.ready_file, *self._arguments]
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
@@ -194,7 +200,11 @@ def wait_until(true: Callable[[], bool], timeout: float, describe: Callable[[], 
 
 @contextlib.contextmanager
 def running(
-    documents: Sequence[Mapping[str, Any]], *, settings: ProviderSettings | None = None, arguments: Sequence[str] = ()
+    documents: Sequence[Mapping[str, Any]],
+    *,
+    settings: ProviderSettings | None = None,
+    arguments: Sequence[str] = (),
+    kind: type[Installation] = Installation,
 ) -> Iterator[tuple[Installation, DemoProvider]]:
     """An installation of `documents` with the demo provider as the endpoint of every AIProvider that names none."""
     with (
@@ -204,7 +214,7 @@ def running(
         for document in documents:
             if document["kind"] == "AIProvider":
                 document["spec"].setdefault("endpoint", served.endpoint)
-        installation = Installation(Path(folder), documents, arguments)
+        installation = kind(Path(folder), documents, arguments)
         installation.start()
         try:
             yield installation, served

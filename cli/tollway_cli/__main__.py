@@ -5,6 +5,7 @@ running instance starts fast. Here, and nowhere else in this package, the enviro
 import os
 import random
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -29,7 +30,7 @@ Exit codes:
   2  wrong usage
   3  something is broken, or no instance is running
 """
-_SINCE: Final = re.compile(r"(\d+)(s|m|h|d)")
+_SPAN: Final = re.compile(r"(\d{1,9})(s|m|h|d)", re.ASCII)
 _UNITS_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
@@ -106,7 +107,14 @@ def tollway() -> None:
     "secrets",
     multiple=True,
     metavar="NAME/KEY=env:VAR",
-    help="Take this key of a Secret (in the root namespace) from a variable instead of a file. Repeatable.",
+    help="Take this key of a Secret (in the root namespace) from a variable instead of a file. Repeatable; a provider "
+    "whose variable is not set is not served, the others are.",
+)
+@click.option(
+    "--upstream-ca",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Authorities (PEM) that may vouch for providers, beside this machine's own ($SSL_CERT_FILE or the system's).",
 )
 @click.option(
     "--ready-file",
@@ -127,6 +135,7 @@ def up(
     config: Path,
     state: Path,
     secrets: Sequence[str],
+    upstream_ca: Path | None,
     ready_file: Path | None,
     uncovered: str,
     store: str | None,
@@ -146,9 +155,9 @@ def up(
     """
     if workers != 1:
         raise WrongUsage("--workers: only one process decides for now; several come later")
-    from tollway_cli.standalone.given_secrets import read_option
+    from tollway_cli.standalone.given_secrets import read_options
 
-    given = tuple(read_option(text, os.environ) for text in secrets)
+    given, absent = read_options(secrets, os.environ)
     ledger = _ledger_of(store)
     from tollway_cli.standalone.up import UpOptions
     from tollway_cli.standalone.up import up as serve
@@ -161,10 +170,24 @@ def up(
         ledger=ledger,
         uncovered=uncovered,
         secrets=given,
+        absent=absent,
         environ=dict(os.environ),
+        upstream_ca=_checked_authorities(upstream_ca),
         names_state=state != default_state(),
     )
     serve(options, now_ms, random.random)
+
+
+def _checked_authorities(file: Path | None) -> Path | None:
+    import ssl
+
+    if file is None:
+        return None
+    try:
+        ssl.create_default_context(cafile=file)
+    except (ssl.SSLError, OSError) as error:
+        raise WrongUsage(f"--upstream-ca {file}: is no file of certificates in PEM ({error})") from None
+    return file.absolute()
 
 
 def _ledger_of(store: str | None) -> Path | None:
@@ -202,14 +225,24 @@ def run(agent: str, state: Path, command: Sequence[str]) -> None:
     injection.run(injection.agent_of(find(state), agent), command, os.environ)
 
 
-@tollway.command(short_help="See a budget being spent and kept, without a key.")
+@tollway.command(short_help="See budgets being spent and kept, without a key.")
 @click.option("--json", "as_json", is_flag=True, help="Write what was seen as JSON, and nothing else.")
 def demo(as_json: bool) -> None:
-    """See a budget being spent and kept: no key and no network needed, about half a minute.
+    """See budgets being spent and kept: no key and no network needed, about half a minute.
 
-    Starts an instance in a temporary directory with a built-in provider that speaks the real wire format, and an agent
-    on the official SDK that spends a small budget until no further call fits. Ends with the sum: what the ledger says,
-    what the SDK saw and what the provider served. Exit code 0 only if they agree and stay within the budget.
+    Starts an instance in a temporary directory with two built-in providers that speak the real wire formats, and two
+    agents on the official SDKs of OpenAI and Anthropic: each under a limit of its own, both under a shared budget,
+    spending until no further call fits. Ends with the sums by agent, by provider and by limit: what the ledger says,
+    what the SDKs saw and what the providers served. Exit code 0 only if they agree and no limit was passed.
+
+    \b
+    --json is a stable interface; money is in integer nano-USD:
+      adds_up, verified, seconds, budget (the shared one's amount)
+      ledger, sdk, provider   the sums over all: calls, input_tokens, output_tokens, cost
+      agents                  agent, provider, model, ledger, sdk, refusal, ended_by
+      providers               provider, ledger, log
+      limits                  quota, limit, unit, agents, amount, used, held, sum_of_calls
+      agent, model, refusal   those of the first of agents
     """
     from tollway_cli.demo.run import run_demo
 
@@ -250,7 +283,7 @@ def parse_since(text: str, now: int) -> int:
     """Milliseconds since the epoch of "15m" before `now`, or of an ISO 8601 time (local without a zone)."""
     from datetime import datetime
 
-    if match := _SINCE.fullmatch(text):
+    if match := _SPAN.fullmatch(text):
         return now - int(match[1]) * _UNITS_MS[match[2]]
     try:
         return int(datetime.fromisoformat(text).timestamp() * 1000)
@@ -282,7 +315,7 @@ def verify(context: click.Context, state: Path | None, form: str | None) -> None
 )
 @click.option("--agent", metavar="NS/NAME", help="With -f: whose request. Not needed where there is one agent.")
 @click.option("--provider", metavar="NAME", help="With -f: to which AIProvider. Not needed where there is one.")
-@click.option("--path", metavar="PATH", help="With -f: to which path.  [default: /v1/chat/completions]")
+@click.option("--path", metavar="PATH", help="With -f: to which path.  [default: as most calls of the provider]")
 @STATE
 @output
 def explain(
@@ -308,6 +341,79 @@ def explain(
         explain_request(Admin(ready.admin), _form(form), question_of(file, ready, agent, provider, path))
     elif call_id is not None:
         explain_call(Admin(ready.admin), _form(form), call_id)
+
+
+@tollway.command(short_help="Live spend by agent and model.")
+@click.option("--once", is_flag=True, help="Look once and end. So do -o json and -o yaml.")
+@click.option(
+    "--window",
+    metavar="TIME",
+    default="1m",
+    show_default=True,
+    help="Over what time calls are counted: 30s, 5m, 2h, up to 1d.",
+)
+@click.option("--every", metavar="TIME", default="1s", show_default=True, help="How often to look.")
+@click.option(
+    "--sort",
+    "order",
+    type=click.Choice(["cost", "calls", "open", "refused", "tokens", "agent", "model"]),
+    default="cost",
+    show_default=True,
+    help="By what the rows are sorted; on a terminal the key s changes it.",
+)
+@STATE
+@output
+def top(once: bool, window: str, every: str, order: str, state: Path, form: str) -> None:
+    """Live spend by agent and model: calls a second, in flight and refused, what they cost and hold, and the limit
+    that each agent is nearest to. q or Ctrl-C ends it; in a pipe it writes plain lines.
+    """
+    from tollway_cli.views.top import View, show_top, watch_top
+
+    view = View(_time_span("--window", window), order, _time_span("--every", every) / 1000)
+    if once or form != "table":
+        show_top(_admin(state), _form(form), view)
+    else:
+        watch_top(_admin(state), view)
+
+
+def _time_span(option: str, text: str) -> int:
+    """Milliseconds of "30s". Raises `WrongUsage`."""
+    match = _SPAN.fullmatch(text)
+    length = int(match[1]) * _UNITS_MS[match[2]] if match else 0
+    if not 0 < length <= _UNITS_MS["d"]:
+        raise WrongUsage(f"{option} {text!r}: write 30s, 5m or 2h, at most 1d")
+    return length
+
+
+@tollway.command(short_help="What is wrong with this installation, and the command that mends it.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="The directory of resources.  [default: the one that the last `tollway up` took]",
+)
+@click.option("--offline", is_flag=True, help="Do not try the providers' endpoints.")
+@STATE
+@output
+def doctor(config: Path | None, offline: bool, state: Path, form: str) -> None:
+    """What is wrong with this installation, and for each thing the command that mends it.
+
+    Looks at the state directory, programs, processes, sockets, resources (the files, and what is in force),
+    certificates, providers (their endpoints are tried up to the TLS handshake; nothing is sent), limits and the
+    ledger. Changes nothing.
+
+    Exit code 0: all is well (there may be hints), 1: something is wrong, 3: it cannot look.
+    """
+    from tollway_cli.doctor.checks import diagnose
+    from tollway_cli.doctor.gathering import Subject, gather
+    from tollway_cli.doctor.screen import is_well, show_diagnosis
+
+    option = f" --state {shlex.quote(str(state))}" if state != default_state() else ""
+    subject = Subject(state, option, config.absolute() if config is not None else None, offline, dict(os.environ))
+    checked = diagnose(gather(subject, now_ms))
+    show_diagnosis(checked, _form(form))
+    if not is_well(checked):
+        sys.exit(1)
 
 
 @tollway.command(short_help="The Envoy configuration that resources give.")

@@ -21,6 +21,7 @@ from tollway_extauthz.admin import Admin
 from tollway_extauthz.authorizer import Authorizer
 from tollway_extauthz.check_server import MOST_WAITERS, start_check_server
 from tollway_extauthz.gate import Gate
+from tollway_extauthz.gateway_life import GatewayLife
 from tollway_extauthz.learned import LearnedOutputs
 from tollway_extauthz.metrics import Metrics
 from tollway_extauthz.rules import RuleSource
@@ -38,17 +39,25 @@ def steady_clock() -> Callable[[], int]:
     return lambda: (time.monotonic_ns() + offset) // 1_000_000
 
 
+def wall_clock() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def open_ledger(settings: Settings) -> SQLiteLedger:
+    return SQLiteLedger(Path(settings.ledger), durability=settings.durability)
+
+
 class DataPlane:
     """All parts of one process, and the order in which they start and stop."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], int]) -> None:
+    def __init__(self, settings: Settings, ledger: SQLiteLedger, clock: Callable[[], int]) -> None:
         self._settings = settings
         self._metrics = Metrics()
-        self._ledger = SQLiteLedger(Path(settings.ledger), durability=settings.durability)
-        self._gate = Gate(self._ledger, clock, MOST_WAITERS)
+        self._ledger = ledger
+        self._gate = Gate(self._ledger, clock, MOST_WAITERS, settings.hold_ms)
         learned = LearnedOutputs(self._ledger.learned(2000))
         self._rules = RuleSource(Path(settings.rules), Path(settings.issuers), settings.trust_domain, default_book())
-        self._settler = Settler(self._ledger, self._gate, learned, self._metrics, clock, self._family_type)
+        self._settler = Settler(self._ledger, self._gate, learned, self._metrics, clock)
         self._authorizer = Authorizer(
             lambda: self._rules.current,
             self._ledger,
@@ -61,10 +70,14 @@ class DataPlane:
         )
         self._admin = Admin(self._ledger, lambda: self._rules.current, learned.median, clock, settings)
         self._log_file = AccessLogFile(Path(settings.access_log), self._ledger, self._settler.take, self._reopen)
+        self._following = asyncio.Lock()
+        self._gateway = GatewayLife(settings.gateway_admin_socket, clock, wall_clock, self._end_older)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop`; then let calls in flight be decided, and settle what the logs still tell."""
         self._refresh()
+        # What ended, or still ran, while nobody listened: no hold may expire before that is known.
+        await self._try(self._follow_log)
         logs = await self._start_log_server()
         runners = [await self._start_admin(), await self._start_metrics()]
         checks = start_check_server(self._authorizer, self._settings.check_socket)
@@ -73,14 +86,15 @@ class DataPlane:
         tasks = [
             asyncio.create_task(self._every(0.1, self._refresh)),
             asyncio.create_task(self._every(0.1, self._sync)),
-            asyncio.create_task(self._every(0.2, self._log_file.poll)),
-            asyncio.create_task(self._every(1.0, self._settler.expire)),
+            asyncio.create_task(self._every(0.2, self._follow_log)),
+            asyncio.create_task(self._every(0.25, self._settler.expire)),
+            asyncio.create_task(self._every(0.5, self._gateway.look)),
         ]
         await stop.wait()
         for task in tasks:
             task.cancel()
         await asyncio.to_thread(checks.stop(_GRACE_S).wait)
-        await self._log_file.poll()
+        await self._try(self._follow_log)
         self._log_file.close()
         await logs.stop(_GRACE_S)
         for runner in runners:
@@ -130,10 +144,14 @@ class DataPlane:
         if self._rules.refresh() and self._rules.current is not None:
             self._metrics.generation.set(self._rules.current.generation)
 
-    def _family_type(self, provider_name: str) -> str | None:
-        rules = self._rules.current
-        provider = rules.book.provider(provider_name) if rules else None
-        return provider.type.value if provider else None
+    async def _follow_log(self) -> None:
+        async with self._following:
+            await self._log_file.poll()
+
+    async def _end_older(self, gateway_started: int) -> None:
+        """The gateway that carried older holds is gone. All that it wrote is in the file by now."""
+        await self._follow_log()
+        self._settler.expire(granted_before=gateway_started)
 
     async def _reopen(self) -> None:
         connector = UnixConnector(self._settings.gateway_admin_socket)
@@ -144,26 +162,29 @@ class DataPlane:
         await asyncio.to_thread(self._ledger.sync)  # waits for the disk
 
     async def _every(self, seconds: float, work: Callable[[], object | Awaitable[object]]) -> None:
-        """Do `work` again and again. A failure is said and tried again: none of this may stop for good."""
+        """Do `work` again and again: none of this may stop for good."""
         while True:
-            try:
-                result = work()
-                if isinstance(result, Awaitable):
-                    await result
-            except Exception:  # noqa: BLE001 - whatever it is, the next round may succeed
-                _log.exception("a periodic task failed and is tried again")
+            await self._try(work)
             await asyncio.sleep(seconds)
 
+    async def _try(self, work: Callable[[], object | Awaitable[object]]) -> None:
+        try:
+            result = work()
+            if isinstance(result, Awaitable):
+                await result
+        except Exception:  # noqa: BLE001 - whatever it is, the next round may succeed
+            _log.exception("a periodic task failed and is tried again")
 
-async def _serve(settings: Settings) -> None:
+
+async def _serve(settings: Settings, ledger: SQLiteLedger) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await DataPlane(settings, steady_clock()).run(stop)
+    await DataPlane(settings, ledger, steady_clock()).run(stop)
 
 
-def main() -> int:
+def main(open_its_ledger: Callable[[Settings], SQLiteLedger] = open_ledger) -> int:
     parser = argparse.ArgumentParser(prog="tollway-extauthz", description=__doc__)
     parser.add_argument("--settings", type=Path, required=True, help="JSON file (see tollway_extauthz.settings)")
     arguments = parser.parse_args()
@@ -173,7 +194,7 @@ def main() -> int:
     except ValueError as problem:
         print(f"tollway-extauthz: {problem}", file=sys.stderr)  # noqa: T201 - before there is a log
         return 2
-    asyncio.run(_serve(settings))
+    asyncio.run(_serve(settings, open_its_ledger(settings)))
     return 0
 
 

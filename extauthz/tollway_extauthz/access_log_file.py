@@ -7,6 +7,7 @@ told to open a new one, and the old one is drained before it goes.
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
@@ -19,6 +20,8 @@ _CHECKPOINT: Final = "access-log"
 _CHUNK: Final = 1 << 20
 _LONGEST_LINE: Final = 1 << 20
 _ROTATE_AT: Final = 64 << 20
+_BEGIN: Final = b'{"'
+"""How a line begins, and the objects in it, which cannot be read as a line: more follows them."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -28,6 +31,10 @@ class Line(msgspec.Struct, frozen=True):
     code: int | None = None
     details: str | None = None
     upstream_bytes_sent: int | None = None
+    upstream_bytes_received: int | None = None
+    content_encoding: str | None = None
+    start: str | None = None
+    duration: int | None = None
     usage: dict[str, int | float | str | None] | None = None
     type: str | None = None
 
@@ -36,6 +43,23 @@ class Checkpoints(Protocol):
     def checkpoint(self, name: str) -> str | None: ...
 
     def set_checkpoint(self, name: str, value: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What Envoy wrote that nobody took yet: normally nothing, or what is younger than a poll."""
+
+    bytes: int
+    written_at: int
+    """When Envoy last wrote, milliseconds; 0 where there is no file."""
+
+
+def backlog(path: Path, checkpoints: Checkpoints) -> Backlog:
+    """As seen from outside: by the files and the checkpoint alone."""
+    inode, offset = _taken(checkpoints)
+    found = [each.stat() for each in (path.with_name(path.name + ".old"), path) if each.exists()]
+    left = sum(each.st_size - (offset if each.st_ino == inode else 0) for each in found)
+    return Backlog(max(left, 0), max((each.st_mtime_ns // 1_000_000 for each in found), default=0))
 
 
 class AccessLogFile:
@@ -65,6 +89,7 @@ class AccessLogFile:
         lines = self._drain()
         if self._offset >= self._rotate_at or self._is_old():
             lines += await self._rotate()
+            lines += self._drain() if self._open() else 0
         return lines
 
     def close(self) -> None:
@@ -74,7 +99,7 @@ class AccessLogFile:
             self._file = None
 
     def _open(self) -> bool:
-        inode, offset = self._read_checkpoint()
+        inode, offset = _taken(self._checkpoints)
         for path in (self._old, self._path):
             # A file that was renamed but not drained comes first; without a checkpoint every file is read whole.
             if path.exists():
@@ -87,6 +112,8 @@ class AccessLogFile:
     def _drain(self) -> int:
         assert self._file is not None  # noqa: S101 - `poll` opened it
         lines = 0
+        # What could not be taken last time is read again.
+        self._file.seek(self._offset)
         while chunk := self._file.read(_CHUNK):
             complete, newline, _ = chunk.rpartition(b"\n")
             if not newline:
@@ -120,9 +147,11 @@ class AccessLogFile:
         assert self._file is not None  # noqa: S101 - `poll` opened it
         return self._old.exists() and _inode(self._file) == self._old.stat().st_ino
 
-    def _read_checkpoint(self) -> tuple[int, int]:
-        inode, _, offset = (self._checkpoints.checkpoint(_CHECKPOINT) or "0 0").partition(" ")
-        return int(inode), int(offset)
+
+def _taken(checkpoints: Checkpoints) -> tuple[int, int]:
+    """Of which file (inode) how many bytes were taken."""
+    inode, _, offset = (checkpoints.checkpoint(_CHECKPOINT) or "0 0").partition(" ")
+    return int(inode), int(offset)
 
 
 def _inode(file: BinaryIO) -> int:
@@ -130,11 +159,26 @@ def _inode(file: BinaryIO) -> int:
 
 
 def _ends(lines: bytes) -> Iterator[CallEnd]:
-    for line in lines.split(b"\n"):
+    for text in lines.split(b"\n"):
+        line = _readable(text)
+        if line is not None:
+            yield call_end(line)
+
+
+def _readable(text: bytes) -> Line | None:
+    """The line; of one that runs into the rest of another (Envoy was killed in the middle of it) the last."""
+    begin = 0
+    while begin >= 0:
         try:
-            yield call_end(msgspec.json.decode(line, type=Line))
+            line = msgspec.json.decode(text[begin:], type=Line)
         except msgspec.MsgspecError:
-            _log.error("a line of the access log cannot be read (%d bytes); the hold's deadline covers it", len(line))
+            begin = text.find(_BEGIN, begin + 1)
+            continue
+        if begin:
+            _log.warning("%d bytes of the access log are the beginning of a lost line", begin)
+        return line
+    _log.error("a line of the access log cannot be read (%d bytes); the hold's deadline covers it", len(text))
+    return None
 
 
 def call_end(line: Line) -> CallEnd:
@@ -142,11 +186,19 @@ def call_end(line: Line) -> CallEnd:
     return CallEnd(
         call_id=line.id or "",
         status=line.code or 0,
-        answered_by_provider=line.details == "via_upstream",
+        whole=line.details == "via_upstream",
         reached_provider=(line.upstream_bytes_sent or 0) > 0,
         usage={key: v for key, value in (line.usage or {}).items() if (v := _whole(value)) is not None},
+        received=line.upstream_bytes_received or 0,
+        compressed=(line.content_encoding or "identity") != "identity",
+        written_at=_written_at(line),
         final=line.type != "DownstreamPeriodic",
     )
+
+
+def _written_at(line: Line) -> int:
+    """When Envoy made the line; 0 if it does not say."""
+    return int(line.start) + (line.duration or 0) if line.start and line.start.isdecimal() else 0
 
 
 def _whole(value: float | str | None) -> int | str | None:

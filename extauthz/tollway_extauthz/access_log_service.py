@@ -3,16 +3,19 @@
 It may lose entries without anyone seeing it; the access-log file (`access_log_file`) is the truth.
 """
 
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
 import grpc
 from google.protobuf.struct_pb2 import Struct
 
+from tollway.ledger.port import LedgerUnavailable
 from tollway.settling.call_end import CallEnd
 from tollway_extauthz.metrics import Metrics
 from tollway_extauthz.wire.envoy_subset_pb2 import AccessLogs, AccessLogsResponse, HTTPEntry
 
+_log = logging.getLogger(__name__)
 SERVICE: Final = "envoy.service.accesslog.v3.AccessLogService"
 AUTHZ: Final = "envoy.filters.http.ext_authz"
 USAGE: Final = "tollway.usage"
@@ -36,8 +39,15 @@ class AccessLogService:
         async for message in messages:
             self._metrics.log_entries("service", len(message.http_logs.log_entry))
             for entry in message.http_logs.log_entry:
-                self._take(call_end(entry))
+                self._take_one(entry)
         return AccessLogsResponse()
+
+    def _take_one(self, entry: HTTPEntry) -> None:
+        try:
+            self._take(call_end(entry))
+        except LedgerUnavailable:
+            # The other entries of the message must not be lost with it.
+            _log.exception("the end of a call could not be settled; the access-log file tells it again")
 
 
 def call_end(entry: HTTPEntry) -> CallEnd:
@@ -46,9 +56,11 @@ def call_end(entry: HTTPEntry) -> CallEnd:
     return CallEnd(
         call_id=entry.request.request_id,
         status=entry.response.response_code.value,
-        answered_by_provider=entry.response.response_code_details == "via_upstream",
+        whole=entry.response.response_code_details == "via_upstream",
         reached_provider=common.upstream_wire_bytes_sent > 0,
         usage=_scalars(common.metadata.filter_metadata[USAGE]) if USAGE in common.metadata.filter_metadata else {},
+        received=common.upstream_wire_bytes_received,
+        compressed=entry.response.response_headers.get("content-encoding", "identity") != "identity",
         final=common.access_log_type != _PERIODIC,
     )
 

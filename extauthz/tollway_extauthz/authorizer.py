@@ -20,14 +20,14 @@ from tollway.deciding.shortfall import refusal_of
 from tollway.ledger.port import CallFacts, Granted, Ledger, Refused, Short, Source
 from tollway.ledger.units import Amounts
 from tollway.providers.openai.family import OPENAI
-from tollway.providers.port import Answer, Family, Kind, Refusal
+from tollway.providers.port import Answer, Family, Kind, Refusal, RequestRefused
 from tollway.providers.registry import family_of
 from tollway_extauthz.gate import Gate
 from tollway_extauthz.learned import LearnedOutputs
 from tollway_extauthz.metrics import Metrics
 from tollway_extauthz.peer import Peer
 from tollway_extauthz.rules import Rules
-from tollway_extauthz.wire.envoy_subset_pb2 import AttributeContext, CheckRequest, CheckResponse
+from tollway_extauthz.wire.envoy_subset_pb2 import AttributeContext, CheckRequest, CheckResponse, OkHttpResponse
 
 _log = logging.getLogger(__name__)
 _OK: Final = 0
@@ -36,6 +36,7 @@ _OVERWRITE: Final = 2  # envoy.config.core.v3.HeaderValueOption.OVERWRITE_IF_EXI
 # Envoy's own, or needed to frame the request: Envoy refuses to have them removed, or takes care of them itself.
 _KEPT: Final = frozenset({"host", "content-length", "transfer-encoding", "te", "x-request-id"})
 _LONGEST_PATH: Final = 8192
+_LONGEST_TOLD: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,10 +210,25 @@ def _allowed(verdict: Verdict) -> CheckResponse:
     response.status.code = _OK
     ok = response.ok_response
     ok.headers_to_remove.extend(_foreign_headers(question, question.family))
+    _edit_headers(ok, question)
     call_header = ok.response_headers_to_add.add(append_action=_OVERWRITE).header
     call_header.key, call_header.value = "x-tollway-call", question.call_id
     _tell_envoy(response.dynamic_metadata, question, granted, question.family)
     return response
+
+
+def _edit_headers(ok: OkHttpResponse, question: Question) -> None:
+    """Take out of allowed headers what must not travel, and tell the caller."""
+    edits = question.header_edits
+    assert not isinstance(edits, RequestRefused)  # noqa: S101 - `features_understood`
+    for edit in edits:
+        if edit.value:
+            header = ok.headers.add(append_action=_OVERWRITE).header
+            header.key, header.value = edit.name, edit.value
+        else:
+            ok.headers_to_remove.append(edit.name)
+        told = ok.response_headers_to_add.add(append_action=_OVERWRITE).header
+        told.key, told.value = "x-tollway-removed", f"{edit.name}: {', '.join(edit.removed)}"[:_LONGEST_TOLD]
 
 
 def _foreign_headers(question: Question, family: Family) -> list[str]:

@@ -15,10 +15,18 @@ WAIT_MS: Final = 250
 HOLD_MS: Final = 60_000
 
 
+def _nobody(call_id: str) -> None:
+    """Nobody wants to know of grants."""
+
+
 class Gate:
-    def __init__(self, ledger: Ledger, clock: Callable[[], int], most_waiters: int) -> None:
+    """`hold_ms` is how long a hold lasts unless it is renewed."""
+
+    def __init__(self, ledger: Ledger, clock: Callable[[], int], most_waiters: int, hold_ms: int = HOLD_MS) -> None:
+        self.hold_ms: Final = hold_ms
         self._ledger = ledger
         self._clock = clock
+        self._granted: Callable[[str], None] = _nobody
         self._seats = threading.Semaphore(most_waiters)
         self._ends = 0
         self._ended = threading.Condition()
@@ -35,7 +43,14 @@ class Gate:
 
         def attempt() -> Granted | Short:
             now = self._clock()
-            return self._ledger.reserve(hold_id, facts, demands, sizes, now, now + HOLD_MS)
+            return self._ledger.reserve(hold_id, facts, demands, sizes, now, now + self.hold_ms)
+
+        outcome = self._reserve(attempt, still_wanted)
+        if isinstance(outcome, Granted):
+            self._granted(hold_id)
+        return outcome
+
+    def _reserve(self, attempt: Callable[[], Granted | Short], still_wanted: Callable[[], bool]) -> Granted | Short:
 
         seen = self._ends
         outcome = attempt()
@@ -45,6 +60,10 @@ class Gate:
             return self._attempt_after_each_end(attempt, outcome, seen, still_wanted)
         finally:
             self._seats.release()
+
+    def tell_of_grants(self, granted: Callable[[str], None]) -> None:
+        """Call `granted` with the id of every hold, once it is in the ledger."""
+        self._granted = granted
 
     def hold_ended(self) -> None:
         """Tell the waiters that something was given back."""

@@ -2,9 +2,10 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from tollway.ledger.port import CallFacts, Source
+from tollway.ledger.port import CallFacts
 from tollway.ledger.units import Amounts
 
+_NOTHING = Amounts()
 _CHECK_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 
 
@@ -45,14 +46,13 @@ class Metrics:
         self._checks.labels(provider, reason).inc()
         self._check_seconds.observe(seconds)
 
-    def settled(self, facts: CallFacts, amounts: Amounts, source: Source) -> None:
-        self._settlements.labels(facts.provider, source.name.lower()).inc()
-        self._tokens.labels(facts.provider, "input").inc(amounts.input_tokens)
-        self._tokens.labels(facts.provider, "output").inc(amounts.output_tokens)
-        self._cost.labels(facts.provider).inc(amounts.cost)
-
-    def expired(self, holds: int) -> None:
-        self._settlements.labels("", "expired").inc(holds)
+    def ended(self, facts: CallFacts, amounts: Amounts, source: str, before: Amounts = _NOTHING) -> None:
+        """`before` is what an end counted that is corrected now. A counter never falls: a correction downwards is not
+        seen here, only in the ledger."""
+        self._settlements.labels(facts.provider, source).inc()
+        self._tokens.labels(facts.provider, "input").inc(max(0, amounts.input_tokens - before.input_tokens))
+        self._tokens.labels(facts.provider, "output").inc(max(0, amounts.output_tokens - before.output_tokens))
+        self._cost.labels(facts.provider).inc(max(0, amounts.cost - before.cost))
 
     def over_ceiling(self, facts: CallFacts) -> None:
         self._over.labels(facts.provider).inc()

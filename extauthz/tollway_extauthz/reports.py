@@ -102,7 +102,7 @@ def limits(states: Iterable[CounterState], declared: Mapping[Counter, int], now:
         resets_at = windows.resets_at(window_of(counter), now)
         used, held = (known.used, known.held) if known else (0, 0)
         found[counter] = CounterState(counter, in_force, used, held, resets_at)
-    return [_counter(found[counter]) for counter in sorted(found, key=lambda counter: counter.order)]
+    return [counter_report(found[counter]) for counter in sorted(found, key=lambda counter: counter.order)]
 
 
 def rehearsed(rehearsal: Rehearsal) -> dict[str, object]:
@@ -119,7 +119,8 @@ def rehearsed(rehearsal: Rehearsal) -> dict[str, object]:
     }
 
 
-def _counter(state: CounterState) -> dict[str, object]:
+def counter_report(state: CounterState) -> dict[str, object]:
+    """One counter, as `tollway limits` and `tollway top` show it."""
     counter = state.counter
     return {
         "key": "/".join((counter.namespace, counter.quota, counter.limit, *(value for _, value in counter.per))),

@@ -1,7 +1,7 @@
 """What one data-plane process is told at start: a JSON file that the supervisor or the chart writes."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -25,6 +25,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics_address: str = "127.0.0.1"
     durability: Literal["normal", "full"] = "normal"
     uncovered: Literal["deny", "allow"] = "deny"
+    hold_ms: Annotated[int, msgspec.Meta(ge=1)] = 60_000
+    """For how long a hold lasts unless it is renewed. The gateway says often enough which calls still run."""
 
 
 def read_settings(path: Path) -> Settings:

@@ -201,7 +201,7 @@ def test_a_request_that_would_be_refused_is_1(tollway, instance, tmp_path) -> No
     assert instance.asked == [
         (
             "POST /explain",
-            {"agent": "team-a/researcher", "provider": "openai", "path": "/v1/chat/completions", "body": body},
+            {"agent": "team-a/researcher", "provider": "openai", "path": "", "body": body},
         )
     ]
 
@@ -270,7 +270,9 @@ def test_the_answer_goes_to_a_pipe_uncut(tollway, instance) -> None:
     assert "m" * 300 in tollway("ledger", "--state", instance.state).out
 
 
-@pytest.mark.parametrize("command", ["up", "run", "demo", "limits", "ledger", "explain", "render", "prices"])
+@pytest.mark.parametrize(
+    "command", ["up", "run", "demo", "limits", "ledger", "explain", "top", "render", "prices", "doctor"]
+)
 def test_every_command_explains_itself(tollway, command) -> None:
     ran = tollway(command, "--help")
     assert ran.code == 0

@@ -74,3 +74,42 @@ def test_a_quota_that_refuses_at_shortfall_asks_for_the_whole() -> None:
     (demand,) = admit(ask(Scene(quotas=(quota(on_shortfall=OnShortfall.REFUSE),)))).demands
     assert demand.rigid
     assert replace(demand, rigid=False) == admit(ask()).demands[0]
+
+
+RESPONSE = {"model": "gpt-5-mini", "input": "hello"}
+USUAL = Scene()
+
+
+def respond(scene: Scene = USUAL, **members: object) -> Question:
+    return ask(scene, path="/v1/responses", body={**RESPONSE, **members})
+
+
+def test_a_size_that_the_provider_would_not_take_as_a_cap_is_never_granted() -> None:
+    assert admit(respond(), learned=3).sizes.useful == 16
+
+
+def test_a_default_below_the_providers_least_cap_is_raised_to_it() -> None:
+    assert admit(respond(Scene(quotas=(quota(default_max_output_tokens=5),)))).sizes.most == 16
+
+
+def test_a_request_that_names_too_small_a_cap_itself_is_between_it_and_the_provider() -> None:
+    sizes = admit(respond(max_output_tokens=5)).sizes
+    assert (sizes.useful, sizes.most) == (5, 5)
+
+
+def embed(given: object, scene: Scene = USUAL) -> Question:
+    return ask(scene, path="/v1/embeddings", body={"model": "text-embedding-3-small", "input": given})
+
+
+def test_an_embedding_takes_input_and_no_output() -> None:
+    admission = admit(embed("hello", Scene(quotas=(quota(*ALL_UNITS),))))
+    assert (admission.sizes.useful, admission.sizes.most) == (0, 0)
+    taken = {demand.counter.limit: demand.at(0) for demand in admission.demands}
+    bound = admission.facts.input_ceiling
+    assert (taken["in"], taken["out"], taken["all"], taken["rpm"]) == (bound, 0, bound, 1)
+    assert taken["budget"] >= PriceRow.from_json(admission.facts.price).cost(Usage(input=bound)) > 0
+
+
+def test_a_models_context_bounds_each_text_that_is_embedded_and_not_their_sum() -> None:
+    assert admit(embed("x" * 50_000)).facts.input_ceiling == 8192
+    assert admit(embed(["x" * 50_000] * 3)).facts.input_ceiling == 3 * 8192

@@ -1,44 +1,35 @@
 """A ledger as one would write it down on paper: every amount with its moment, everything added up anew each time."""
 
-from fractions import Fraction
-from math import ceil
+from dataclasses import replace
 
 from tollway.ledger.units import Unit, WindowKind
 
-DAY = 86_400_000
-
 
 def amount(demand, size):
-    return ceil(Fraction(demand.base + demand.rate * size, 1000))
+    return -(-(demand.base + demand.rate * size) // 1000)
 
 
 def counts(counter, taken_at, moment):
     """Whether what was taken at `taken_at` counts at `moment`. Days are UTC."""
-    match counter.window.kind:
-        case WindowKind.ROLLING:
-            width = ceil(Fraction(counter.window.length_ms, 60))
-            return taken_at // width * width + width > moment - counter.window.length_ms
-        case WindowKind.DAY:
-            return taken_at // DAY == moment // DAY
-    return True
+    if counter.window.kind is WindowKind.ROLLING:
+        width = -(-counter.window.length_ms // 60)
+        return taken_at // width * width + width > moment - counter.window.length_ms
+    return counter.window.kind is not WindowKind.DAY or taken_at // 86_400_000 == moment // 86_400_000
 
 
 class Hold:
-    def __init__(self, demands, size, now, deadline):
-        self.size, self.deadline, self.source = size, deadline, None
+    def __init__(self, facts, demands, size, now, deadline):
+        self.facts, self.size, self.granted, self.deadline = facts, size, now, deadline
         self.took = {d.counter: (d, [[now, amount(d, size)]]) for d in demands}
-        self.charged = {}
+        self.source, self.charged = None, {}
 
     def standing(self, counter):
-        """[(moment, amount)] of one counter, as they stand now."""
-        takings = self.took[counter][1] if counter in self.took else []
-        if self.source is None:
-            return takings
-        rest, filled = self.charged.get(counter, 0), []
+        """[(moment, amount)] of one counter, as they stand now. Only a rolling one tells a call's moments apart."""
+        takings, rest = self.took[counter][1] if counter in self.took else [], self.charged.get(counter, 0)
         for n, (at, most) in enumerate(takings):
-            filled.append([at, rest if n == len(takings) - 1 else min(most, rest)])
-            rest -= filled[-1][1]
-        return filled
+            stands = most if self.source is None else rest if n == len(takings) - 1 else min(most, rest)
+            yield at if counter.window.kind is WindowKind.ROLLING else self.granted, stands
+            rest -= stands
 
 
 class Model:
@@ -49,10 +40,20 @@ class Model:
         """(used, held) that count at `moment`; what `own` holds is as good as used."""
         sums = [0, 0]
         for hold in self.holds.values():
-            still_held = hold.source is None and hold is not own
-            sums[still_held] += sum(n for at, n in hold.standing(counter) if counts(counter, at, moment))
+            sums[hold.source is None and hold is not own] += sum(
+                n for at, n in hold.standing(counter) if counts(counter, at, moment)
+            )
         return tuple(sums)
 
     def end(self, hold, source, charged):
         hold.source = source
         hold.charged = {c: 0 if c.unit is Unit.CONCURRENT else charged(c, hold) for c in hold.took}
+
+    def reshape(self, line, counter_of, limit):
+        """A limit is counted another way: all that it ever counted is on `counter_of` its call as well."""
+        for hold in self.holds.values():
+            old, new = next((c for c in hold.took if c.line == line), None), counter_of(hold.facts)
+            if old and new not in hold.took:
+                demand, takings = hold.took[old]
+                hold.took[new] = replace(demand, counter=new), [[*taking] for taking in takings]
+                hold.charged[new], self.limits[new] = hold.charged.get(old, 0), limit

@@ -291,6 +291,14 @@ def test_any_number_of_holds_expires_the_oldest_first(ledger: Ledger) -> None:
     assert counts(ledger) == {"tokens": (600, 0)}
 
 
+def test_holds_of_a_gateway_that_is_gone_expire_before_their_deadline_and_later_ones_stay(ledger: Ledger) -> None:
+    for n in range(300):
+        grant(ledger, f"{n:03}", tokens(10_000), most=1, now=NOON + n)
+    assert list(ledger.expire(NOON + 300, granted_before=NOON + 290)) == [f"{n:03}" for n in range(290)]
+    assert counts(ledger, NOON + 300) == {"tokens": (290, 10)}
+    assert list(ledger.expire(NOON + 300, granted_before=NOON + 290)) == []
+
+
 def test_a_long_call_keeps_the_counter_of_its_window_right(ledger: Ledger) -> None:
     week = Window(WindowKind.WEEK, time_zone="Europe/Berlin")
     grant(ledger, "a", tokens(100, week), most=80, deadline=NOON + 9 * 24 * HOUR)

@@ -11,7 +11,10 @@ from tollway.ledger import windows
 from tollway.ledger.units import LIFETIME, Window, WindowKind
 
 CALENDAR = [WindowKind.DAY, WindowKind.WEEK, WindowKind.MONTH, WindowKind.YEAR]
-ZONES = ["UTC", "Europe/Berlin", "America/St_Johns", "Asia/Kathmandu", "Pacific/Apia", "America/Havana", "Africa/Cairo"]
+ZONES = [
+    *("UTC", "Europe/Berlin", "America/Sao_Paulo", "America/St_Johns", "Asia/Kathmandu", "Pacific/Apia"),
+    *("America/Havana", "Africa/Cairo", "Australia/Lord_Howe", "Pacific/Chatham", "Asia/Tehran", "Africa/Casablanca"),
+]
 
 
 def ms(local: str, zone: str = "UTC") -> int:
@@ -29,6 +32,33 @@ def ms(local: str, zone: str = "UTC") -> int:
         (WindowKind.MONTH, "2024-02-29T23:00", "America/St_Johns", "2024-02-01T00:00", "2024-03-01T00:00"),
         (WindowKind.MONTH, "2026-12-31T23:00", "UTC", "2026-12-01T00:00", "2027-01-01T00:00"),
         (WindowKind.YEAR, "2026-12-31T23:59", "Europe/Berlin", "2026-01-01T00:00", "2027-01-01T00:00"),
+        # Days around midnight, and the days clocks change.
+        (WindowKind.DAY, "2026-07-01T23:59", "UTC", "2026-07-01T00:00", "2026-07-02T00:00"),
+        (WindowKind.DAY, "2026-10-25T00:00", "Europe/Berlin", "2026-10-25T00:00", "2026-10-26T00:00"),
+        (WindowKind.DAY, "2026-10-24T23:59", "Europe/Berlin", "2026-10-24T00:00", "2026-10-25T00:00"),
+        (WindowKind.DAY, "2018-02-18T12:00", "America/Sao_Paulo", "2018-02-18T00:00", "2018-02-19T00:00"),
+        (WindowKind.DAY, "2026-11-04T12:00", "America/Sao_Paulo", "2026-11-04T00:00", "2026-11-05T00:00"),
+        (WindowKind.DAY, "2026-04-05T12:00", "Australia/Lord_Howe", "2026-04-05T00:00", "2026-04-06T00:00"),
+        (WindowKind.DAY, "2026-09-27T02:44", "Pacific/Chatham", "2026-09-27T00:00", "2026-09-28T00:00"),
+        # ISO weeks, also those that clocks change in, and those of two years.
+        (WindowKind.WEEK, "2026-03-29T23:59", "Europe/Berlin", "2026-03-23T00:00", "2026-03-30T00:00"),
+        (WindowKind.WEEK, "2026-10-26T00:00", "Europe/Berlin", "2026-10-26T00:00", "2026-11-02T00:00"),
+        (WindowKind.WEEK, "2024-12-30T00:00", "America/Sao_Paulo", "2024-12-30T00:00", "2025-01-06T00:00"),
+        (WindowKind.WEEK, "2021-01-03T23:59", "Europe/Berlin", "2020-12-28T00:00", "2021-01-04T00:00"),
+        (WindowKind.WEEK, "2024-02-29T12:00", "UTC", "2024-02-26T00:00", "2024-03-04T00:00"),
+        # Month ends: of 28 to 31 days, in leap years and in those that look like one.
+        (WindowKind.MONTH, "2026-02-28T23:59", "UTC", "2026-02-01T00:00", "2026-03-01T00:00"),
+        (WindowKind.MONTH, "2024-02-29T23:59", "UTC", "2024-02-01T00:00", "2024-03-01T00:00"),
+        (WindowKind.MONTH, "2000-02-29T12:00", "UTC", "2000-02-01T00:00", "2000-03-01T00:00"),
+        (WindowKind.MONTH, "2100-02-28T23:59", "UTC", "2100-02-01T00:00", "2100-03-01T00:00"),
+        (WindowKind.MONTH, "2026-04-30T23:59", "America/Sao_Paulo", "2026-04-01T00:00", "2026-05-01T00:00"),
+        (WindowKind.MONTH, "2026-01-31T23:59", "Asia/Kathmandu", "2026-01-01T00:00", "2026-02-01T00:00"),
+        (WindowKind.MONTH, "2026-03-31T23:59", "Europe/Berlin", "2026-03-01T00:00", "2026-04-01T00:00"),
+        (WindowKind.MONTH, "2026-10-31T23:59", "Europe/Berlin", "2026-10-01T00:00", "2026-11-01T00:00"),
+        # Year ends, where the year begins at another moment for everybody.
+        (WindowKind.YEAR, "2024-12-31T23:59", "Pacific/Kiritimati", "2024-01-01T00:00", "2025-01-01T00:00"),
+        (WindowKind.YEAR, "2027-01-01T00:00", "America/St_Johns", "2027-01-01T00:00", "2028-01-01T00:00"),
+        (WindowKind.YEAR, "2018-11-04T12:00", "America/Sao_Paulo", "2018-01-01T00:00", "2019-01-01T00:00"),
     ],
 )
 def test_a_calendar_window_reaches_from_midnight_to_midnight_of_its_zone(
@@ -40,18 +70,62 @@ def test_a_calendar_window_reaches_from_midnight_to_midnight_of_its_zone(
     assert windows.resets_at(window, ms(now, zone)) == ms(end, zone)
 
 
-@pytest.mark.parametrize(("day", "hours"), [("2026-03-29", 23), ("2026-10-25", 25), ("2026-07-01", 24)])
-def test_a_day_is_as_long_as_its_zone_says(day: str, hours: int) -> None:
-    window = Window(WindowKind.DAY, time_zone="Europe/Berlin")
-    start = windows.bucket(window, ms(f"{day}T12:00", "Europe/Berlin"))
-    assert windows.leaves_at(window, start) == start + hours * 3_600_000
+@pytest.mark.parametrize(
+    ("kind", "day", "zone", "hours"),
+    [
+        (WindowKind.DAY, "2026-03-29", "Europe/Berlin", 23),
+        (WindowKind.DAY, "2026-10-25", "Europe/Berlin", 25),
+        (WindowKind.DAY, "2026-07-01", "Europe/Berlin", 24),
+        # Brazil changed its clocks at midnight until 2019, and not since.
+        (WindowKind.DAY, "2018-11-04", "America/Sao_Paulo", 23),
+        (WindowKind.DAY, "2018-11-03", "America/Sao_Paulo", 24),
+        (WindowKind.DAY, "2018-02-17", "America/Sao_Paulo", 25),
+        (WindowKind.DAY, "2018-02-18", "America/Sao_Paulo", 24),
+        (WindowKind.DAY, "2019-11-03", "America/Sao_Paulo", 24),
+        (WindowKind.DAY, "2026-02-15", "America/Sao_Paulo", 24),
+        (WindowKind.DAY, "2026-10-04", "Australia/Lord_Howe", 23.5),
+        (WindowKind.DAY, "2026-04-05", "Australia/Lord_Howe", 24.5),
+        (WindowKind.DAY, "2026-11-01", "America/Havana", 25),
+        (WindowKind.WEEK, "2026-03-29", "Europe/Berlin", 7 * 24 - 1),
+        (WindowKind.WEEK, "2018-02-17", "America/Sao_Paulo", 7 * 24 + 1),
+        (WindowKind.MONTH, "2026-03-15", "Europe/Berlin", 31 * 24 - 1),
+        (WindowKind.MONTH, "2018-11-15", "America/Sao_Paulo", 30 * 24 - 1),
+        (WindowKind.MONTH, "2024-02-15", "Europe/Berlin", 29 * 24),
+        (WindowKind.MONTH, "2011-12-15", "Pacific/Apia", 30 * 24),
+        (WindowKind.YEAR, "2026-06-01", "Europe/Berlin", 365 * 24),
+        (WindowKind.YEAR, "2024-06-01", "Europe/Berlin", 366 * 24),
+        (WindowKind.YEAR, "2019-06-01", "America/Sao_Paulo", 365 * 24 + 1),
+    ],
+)
+def test_a_calendar_window_is_as_long_as_its_zone_says(kind: WindowKind, day: str, zone: str, hours: float) -> None:
+    window = Window(kind, time_zone=zone)
+    start = windows.bucket(window, ms(f"{day}T12:00", zone))
+    assert windows.leaves_at(window, start) == start + int(hours * 3_600_000)
 
 
-def test_a_day_whose_midnight_is_skipped_starts_when_the_clock_jumps() -> None:
-    window = Window(WindowKind.DAY, time_zone="Africa/Cairo")
-    jump = ms("2026-04-23T22:00")  # 00:00 becomes 01:00
-    assert windows.bucket(window, jump) == jump
-    assert windows.resets_at(window, jump - 1) == jump
+@pytest.mark.parametrize(
+    ("zone", "jump"), [("Africa/Cairo", "2026-04-23T22:00"), ("America/Sao_Paulo", "2018-11-04T03:00")]
+)
+def test_a_day_whose_midnight_is_skipped_starts_when_the_clock_jumps(zone: str, jump: str) -> None:
+    window = Window(WindowKind.DAY, time_zone=zone)
+    moment = ms(jump)  # 00:00 becomes 01:00
+    assert windows.bucket(window, moment) == moment
+    assert windows.resets_at(window, moment - 1) == moment
+
+
+def test_an_hour_that_comes_twice_before_midnight_belongs_to_one_day() -> None:
+    window = Window(WindowKind.DAY, time_zone="America/Sao_Paulo")
+    first, second = ms("2018-02-18T01:30"), ms("2018-02-18T02:30")  # 23:30 on the 17th, both
+    assert windows.bucket(window, first) == windows.bucket(window, second) == ms("2018-02-17T00:00", window.time_zone)
+    assert windows.resets_at(window, second) == ms("2018-02-18T03:00")
+
+
+@pytest.mark.parametrize("kind", CALENDAR)
+def test_a_window_of_one_zone_is_not_that_of_another(kind: WindowKind) -> None:
+    berlin, brazil = (Window(kind, time_zone=zone) for zone in ("Europe/Berlin", "America/Sao_Paulo"))
+    moment = ms("2026-06-01T12:00")
+    gap = windows.bucket(brazil, moment) - windows.bucket(berlin, moment)
+    assert gap == {WindowKind.YEAR: 4}.get(kind, 5) * 3_600_000
 
 
 @given(

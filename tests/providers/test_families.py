@@ -18,8 +18,16 @@ def test_a_type_that_nobody_described_has_no_family() -> None:
     assert family_of("Carrier pigeon") is None
 
 
-def test_chat_completions_is_the_described_operation(family) -> None:
-    assert family.operation("POST", "/v1/chat/completions").name == "chat.completions"
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v1/chat/completions", "chat.completions"),
+        ("/v1/responses", "responses"),
+        ("/v1/embeddings", "embeddings"),
+    ],
+)
+def test_operations_are_described(family, path: str, name: str) -> None:
+    assert family.operation("POST", path).name == name
 
 
 @pytest.mark.parametrize(
@@ -34,6 +42,10 @@ def test_chat_completions_is_the_described_operation(family) -> None:
         ("POST", "/v1//chat/completions"),
         ("POST", "/V1/chat/completions"),
         ("POST", "/v1/chat/completions%2f"),
+        ("GET", "/v1/responses/resp_1"),
+        ("POST", "/v1/responses/compact"),
+        ("POST", "/v1/responses/input_tokens"),
+        ("POST", "/v1/completions"),
         ("POST", "/v1/files"),
         ("GET", "/v1/models"),
         ("POST", ""),

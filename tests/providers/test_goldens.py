@@ -1,8 +1,8 @@
 """Whole requests and answers, as files: `tests/providers/<family>/<case>/`.
 
-Given are `request.json` (the exact bytes), `given.json` (the provider's type and the granted cap) and, in some cases, a
-provider's `response.json` or `response.sse`. Expected are `facts.json` (the parsed call), `forwarded.json` (the exact
-bytes that reach the provider) and `usage.json`.
+Given are `request.json` (the exact bytes), `given.json` (the provider's type, the path, and the granted cap) and, in
+some cases, a provider's `response.json` or `response.sse`. Expected are `facts.json` (the parsed call),
+`forwarded.json` (the exact bytes that reach the provider) and `usage.json`.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from providers.editing import spliced
-from tollway.providers.port import Family
+from tollway.providers.port import Family, Operation
 from tollway.providers.registry import family_of
 
 CASES = sorted(path.parent for path in Path(__file__).parent.glob("*/*/request.json"))
@@ -32,8 +32,7 @@ def case(request: pytest.FixtureRequest) -> Path:
 def test_the_request_is_understood_and_edited_as_expected(case: Path, update_golden: bool) -> None:
     family, given = _given(case)
     body = (case / "request.json").read_bytes()
-    operation = family.operation("POST", "/v1/chat/completions")
-    assert operation is not None
+    operation = _operation(family, given)
     call = family.parse(operation, body, "application/json")
     forwarded = spliced(body, family.edits(call, body, given["cap"]))
     _compare(case / "facts.json", _pretty(dataclasses.asdict(call)), update_golden)
@@ -49,8 +48,7 @@ def test_the_answers_usage_is_read_as_expected(case: Path, update_golden: bool) 
 
 def test_an_edited_body_is_left_alone_when_it_comes_by_again(case: Path) -> None:
     family, given = _given(case)
-    operation = family.operation("POST", "/v1/chat/completions")
-    assert operation is not None
+    operation = _operation(family, given)
     forwarded = (case / "forwarded.json").read_bytes()
     call = family.parse(operation, forwarded, "application/json")
     assert family.edits(call, forwarded, given["cap"]) == []
@@ -61,6 +59,12 @@ def _given(case: Path) -> tuple[Family, Mapping[str, Any]]:
     family = family_of(given["type"])
     assert family is not None
     return family, given
+
+
+def _operation(family: Family, given: Mapping[str, Any]) -> Operation:
+    operation = family.operation("POST", given["path"])
+    assert operation is not None
+    return operation
 
 
 def extracted(family: Family, answer: Path) -> dict[str, int | float | str]:

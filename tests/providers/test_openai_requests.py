@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.editing import spliced
-from tollway.providers.openai import fields
+from tollway.providers.openai import chat_fields as fields
+from tollway.providers.openai.chat_completions import CHAT_COMPLETIONS
 from tollway.providers.openai.family import OPENAI, OPENAI_COMPATIBLE, OpenAIFamily
-from tollway.providers.openai.request import CHAT_COMPLETIONS
 from tollway.providers.port import Kind, ParsedCall, RequestRefused
 
 USER = {"role": "user", "content": "hi"}
@@ -74,6 +74,9 @@ REFUSED = {
     "web search": (body(web_search_options={}), "request.unbounded", "web_search_options"),
     "a model that searches": (body(model="gpt-4o-search-preview-2025-03-11"), "request.unbounded", "model"),
     "a newer model that searches": (body(model="gpt-5-search-api"), "request.unbounded", "model"),
+    "a cache that is kept for long": (
+        body(prompt_cache_options={"ttl": "12h"}), "request.unbounded", "prompt_cache_options.ttl"),
+    "a tier without a price": (body(service_tier="ultrafast"), "request.unbounded", "service_tier"),
     "a background run": (body(background=True), "request.unbounded", "background"),
     "a second model": (body(moderation={"model": "m"}), "request.unbounded", "moderation"),
     "a predicted answer": (body(prediction={"type": "content", "content": "x"}), "request.unbounded", "prediction"),
@@ -245,7 +248,7 @@ def _intended(request: dict[str, Any], granted: int | None, family: OpenAIFamily
     wanted = dict(request)
     named = next((name for name in ("max_tokens", "max_completion_tokens") if request.get(name)), None)
     if granted is not None and (named is None or granted < request[named]):
-        wanted[named or family.cap_field] = granted
+        wanted[named or family.dialect.chat_cap] = granted
     if request.get("store") or family is OPENAI:
         wanted["store"] = False
     if family is OPENAI and request.get("service_tier") is None:

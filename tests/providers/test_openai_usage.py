@@ -33,10 +33,50 @@ def test_reasoning_that_only_the_total_counts_is_output() -> None:
     assert (usage.input_tokens, usage.output_tokens, usage.reasoning) == (100, 120, 70)
 
 
+RESPONSE = {"input_tokens": 100.0, "output_tokens": 50.0, "total_tokens": 150.0, "service_tier": "flex"}
+STREAMED = {
+    "streamed_input_tokens": 100.0, "streamed_output_tokens": 50.0, "streamed_status": "completed",
+    "streamed_service_tier": "flex",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {**RESPONSE, "input_cached_tokens": 30.0, "input_cache_write_tokens": 20.0, "output_reasoning_tokens": 15.0},
+        {**STREAMED, "streamed_cached_tokens": 30.0, "streamed_cache_write_tokens": 20.0,
+         "streamed_reasoning_tokens": 15.0},
+    ],
+    ids=["as JSON", "streamed"],
+)  # fmt: skip
+def test_a_response_is_read_as_a_chat_completion_is(values: Mapping[str, float | str]) -> None:
+    assert OPENAI.usage(values) == Usage(
+        input=50, cache_read=30, cache_write_5m=20, output=50, reasoning=15, tier="flex"
+    )
+
+
+@pytest.mark.parametrize("status", ["queued", "in_progress"])
+def test_what_the_beginning_of_a_stream_counts_is_not_what_the_call_consumed(status: str) -> None:
+    assert OPENAI.usage({**STREAMED, "streamed_status": status}) is None
+
+
+@pytest.mark.parametrize("status", ["completed", "incomplete", "failed"])
+def test_a_stream_that_ended_in_any_way_has_its_count(status: str) -> None:
+    assert OPENAI.usage({**STREAMED, "streamed_status": status}) is not None
+
+
+def test_an_embedding_says_by_its_total_that_it_has_no_output() -> None:
+    usage = OPENAI.usage({"prompt_tokens": 8.0, "total_tokens": 8.0, "response_model": "text-embedding-3-small"})
+    assert usage == Usage(input=8)
+
+
 @pytest.mark.parametrize(
     "values",
     [
         {},
+        {"input_tokens": 100.0},
+        {"streamed_input_tokens": 100.0, "streamed_status": "completed"},
+        {**RESPONSE, "output_tokens": -1.0},
         {"service_tier": "default"},
         {"prompt_tokens": 1.0},
         {"completion_tokens": 1.0},

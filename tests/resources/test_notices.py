@@ -2,8 +2,9 @@
 
 import pytest
 
-from tollway.resources.models import ResourceSet
-from tollway.resources.notices import notices
+from tollway.providers.registry import family_of
+from tollway.resources.models import ProviderType, ResourceSet
+from tollway.resources.notices import SERVED_TYPES, notices
 from tollway.resources.parse import parse_files
 
 HEAD = "apiVersion: tollway.dev/v1alpha1\n"
@@ -96,7 +97,7 @@ def test_an_agent_that_asks_for_pod_certificates_gets_a_secret_and_says_so() -> 
 @pytest.mark.parametrize(
     ("spec", "reason"),
     [
-        pytest.param(PROVIDER.replace("OpenAI", "Anthropic"), "TypeNotServed", id="type without data path"),
+        pytest.param(PROVIDER.replace("OpenAI", "Gemini"), "TypeNotServed", id="type without data path"),
         pytest.param(PROVIDER.replace("namespaces: {}, ", ""), "OpenToAll", id="open to all"),
         pytest.param(f'{PROVIDER}, endpoint: "https://a.example/v1"', "EndpointPath", id="endpoint with /v1"),
         pytest.param("type: OpenAI, namespaces: {}", "CredentialMissing", id="no credential"),
@@ -106,6 +107,10 @@ def test_an_agent_that_asks_for_pod_certificates_gets_a_secret_and_says_so() -> 
 )
 def test_a_provider_that_will_not_serve_as_expected_says_so(spec: str, reason: str) -> None:
     assert said(provider(spec), SECRET) == [("AIProvider p", reason)]
+
+
+def test_the_types_with_a_data_path_are_those_that_a_family_speaks_for() -> None:
+    assert {kind for kind in ProviderType if family_of(kind.value) is not None} == SERVED_TYPES
 
 
 def test_a_secret_in_another_namespace_is_pointed_at() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tollway.ledger.port import LedgerUnavailable
 from tollway.settling.call_end import CallEnd
 from tollway_extauthz.access_log_file import AccessLogFile, Line, call_end
 from tollway_extauthz.stores.memory import MemoryLedger
@@ -40,6 +41,7 @@ class Setting:
         self.envoy = Envoy(self.path)
         self.checkpoints = MemoryLedger()
         self.taken: list[str] = []
+        self.fails_at = ""
         self.log = self._follow(self.envoy.reopen, rotate_at)
 
     def restart(self) -> None:
@@ -58,6 +60,8 @@ class Setting:
         return AccessLogFile(self.path, self.checkpoints, self._take, reopen, rotate_at)
 
     def _take(self, end: CallEnd) -> None:
+        if end.call_id == self.fails_at:
+            raise LedgerUnavailable("The disk is full.")
         self.taken.append(end.call_id)
 
 
@@ -107,6 +111,32 @@ async def test_a_damaged_line_does_not_hide_the_next(setting: Setting) -> None:
     assert setting.taken == ["a"]
 
 
+async def test_a_line_that_an_envoy_was_killed_in_does_not_hide_the_first_of_the_next_envoy(setting: Setting) -> None:
+    setting.envoy.write(b'{"code":200,"id":"lost","usage":{"comp')
+    setting.envoy.log("a", "b")
+    await setting.log.poll()
+    assert setting.taken == ["a", "b"]
+
+
+async def test_what_could_not_be_taken_is_taken_the_next_time(setting: Setting) -> None:
+    setting.envoy.log("a", "b", "c")
+    setting.fails_at = "b"
+    with pytest.raises(LedgerUnavailable):
+        await setting.log.poll()
+    setting.fails_at = ""
+    await setting.log.poll()
+    assert setting.taken == ["a", "a", "b", "c"]
+
+
+async def test_a_file_that_was_put_aside_and_the_one_after_it_are_taken_at_once(setting: Setting) -> None:
+    setting.envoy.log("a")
+    setting.path.rename(setting.path.with_name("access.log.old"))
+    await setting.envoy.reopen()
+    setting.envoy.log("b")
+    assert await setting.log.poll() == 2
+    assert setting.taken == ["a", "b"]
+
+
 async def test_a_grown_file_is_rotated_without_losing_a_line(rotating: Setting) -> None:
     ids = [f"call-{number}" for number in range(40)]
     for each in ids:
@@ -151,7 +181,12 @@ def test_numbers_and_periodic_entries_are_read_as_they_are() -> None:
         200,
         "via_upstream",
         10,
-        {"prompt_tokens": 7.0, "model": "m", "odd": 1.5, "none": None},
-        "DownstreamPeriodic",
+        upstream_bytes_received=20,
+        content_encoding="gzip",
+        start="1795326866317",
+        duration=14,
+        usage={"prompt_tokens": 7.0, "model": "m", "odd": 1.5, "none": None},
+        type="DownstreamPeriodic",
     )
-    assert call_end(line) == CallEnd("x", 200, True, True, {"prompt_tokens": 7, "model": "m"}, final=False)
+    told = {"prompt_tokens": 7, "model": "m"}
+    assert call_end(line) == CallEnd("x", 200, True, True, told, 20, True, 1_795_326_866_331, final=False)

@@ -12,7 +12,19 @@ from pathlib import Path
 import openai
 import pytest
 
-from installations import KEY, DemoProvider, Installation, agent, budget, children_of, provider, quota, running, secret
+from installations import (
+    KEY,
+    DemoProvider,
+    Installation,
+    agent,
+    budget,
+    children_of,
+    provider,
+    quota,
+    running,
+    secret,
+    wait_until,
+)
 from tollway_cli.demo.provider import CALL_LOG, Behaviour, ProviderSettings
 
 CALLS = 60
@@ -71,13 +83,18 @@ def test_it_fails_closed_recovers_and_settles_every_call_with_the_providers_numb
 
 def test_health_readiness_and_metrics_are_served(place: tuple[Installation, DemoProvider]) -> None:
     installation, _ = place
+    with openai.OpenAI(base_url=installation.base_url("team-a/caller"), api_key="x", max_retries=5) as client:
+        client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "hi"}])
     settings = json.loads((installation.state / "extauthz" / "settings.json").read_bytes())
     base = f"http://{settings.get('metrics_address', '127.0.0.1')}:{settings['metrics_port']}"
     for path in ("/healthz", "/readyz"):
         with urllib.request.urlopen(base + path, timeout=5) as answer:
             assert answer.status == 200
-    with urllib.request.urlopen(base + "/metrics", timeout=5) as answer:
-        text = answer.read().decode()
-    assert 'tollway_checks_total{provider="openai",reason=""}' in text
-    assert 'tollway_settlements_total{provider="openai",source="provider"}' in text
-    assert KEY not in text
+
+    def metrics() -> str:
+        with urllib.request.urlopen(base + "/metrics", timeout=5) as answer:
+            return answer.read().decode()
+
+    wait_until(lambda: 'tollway_settlements_total{provider="openai",source="provider"}' in metrics(), 5, metrics)
+    assert 'tollway_checks_total{provider="openai",reason=""}' in metrics()
+    assert KEY not in metrics()

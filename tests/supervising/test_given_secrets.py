@@ -4,7 +4,7 @@ import pytest
 
 from tollway.resources.models import ROOT_NAMESPACE, Meta, ResourceSet, Secret
 from tollway_cli.failures import WrongUsage
-from tollway_cli.standalone.given_secrets import GivenSecret, read_option, with_secrets
+from tollway_cli.standalone.given_secrets import Absent, GivenSecret, read_option, read_options, with_secrets
 
 KEY = "sk-very-secret"
 
@@ -27,9 +27,16 @@ def test_what_is_not_understood_is_refused_without_repeating_what_may_be_a_secre
 
 
 @pytest.mark.parametrize("environ", [{}, {"KEY": ""}], ids=["absent", "empty"])
-def test_a_variable_without_a_value_is_wrong_usage(environ: dict[str, str]) -> None:
-    with pytest.raises(WrongUsage, match="KEY is not set"):
-        read_option("a/b=env:KEY", environ)
+def test_when_no_variable_has_a_value_it_is_wrong_usage(environ: dict[str, str]) -> None:
+    with pytest.raises(WrongUsage, match="--secret a/b: the variable KEY is not set"):
+        read_options(["a/b=env:KEY"], environ)
+
+
+def test_a_variable_without_a_value_does_not_stop_the_others() -> None:
+    given, absent = read_options(["a/b=env:KEY", "c/d=env:NONE"], {"KEY": KEY})
+    assert given == (GivenSecret("a", "b", KEY.encode()),)
+    assert absent == (Absent("c", "d", "NONE"),)
+    assert str(absent[0]) == "--secret c/d: the variable NONE is not set"
 
 
 def test_given_values_win_over_files_and_leave_other_keys() -> None:

@@ -1,4 +1,4 @@
-"""A completion as the bytes of OpenAI's chat completions API: one JSON document, or server-sent events.
+"""The bytes of OpenAI's chat completions API: one JSON document, or server-sent events.
 
 Source: the openai SDK's types `chat_completion`, `chat_completion_chunk` and `completion_usage`.
 """
@@ -9,10 +9,11 @@ from typing import Final
 
 import msgspec
 
-from tollway_cli.demo.generation import Completion, Usage
+from tollway_cli.demo.generation import Completion, Usage, complete
+from tollway_cli.demo.request import ChatRequest, read_chat_request
+from tollway_cli.demo.wire import Api, Circumstances, Event
 
 FINGERPRINT: Final = "fp_tollway_demo"
-DONE: Final = b"data: [DONE]\n\n"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -38,40 +39,50 @@ class Envelope:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """One server-sent event, and how many tokens of output it carries."""
+class ChatAnswer:
+    envelope: Envelope
+    completion: Completion
+    include_usage: bool
 
-    data: bytes
-    tokens: int = 0
+    @property
+    def id(self) -> str:
+        return self.envelope.completion_id
 
+    @property
+    def usage(self) -> Usage:
+        return self.completion.usage
 
-def document(envelope: Envelope, completion: Completion) -> bytes:
-    choices: list[dict[str, object]] = [
-        {
-            "index": index,
-            "message": {"role": "assistant", "content": choice.text, "refusal": None, "annotations": []},
-            "logprobs": None,
-            "finish_reason": choice.finish_reason,
-        }
-        for index, choice in enumerate(completion.choices)
-    ]
-    return _encode({**envelope.fields("chat.completion"), "choices": choices, "usage": usage_fields(completion.usage)})
+    @property
+    def ending(self) -> bytes:
+        return b"data: [DONE]\n\n"
 
+    def document(self) -> bytes:
+        choices: list[dict[str, object]] = [
+            {
+                "index": index,
+                "message": {"role": "assistant", "content": choice.text, "refusal": None, "annotations": []},
+                "logprobs": None,
+                "finish_reason": choice.finish_reason,
+            }
+            for index, choice in enumerate(self.completion.choices)
+        ]
+        fields = self.envelope.fields("chat.completion")
+        return _encode({**fields, "choices": choices, "usage": usage_fields(self.usage)})
 
-def events(envelope: Envelope, completion: Completion, chunk_tokens: int, *, include_usage: bool) -> Iterator[Event]:
-    """All events but `[DONE]`: for each choice its role, its words, its finish; then the usage, if asked for."""
-    shell = _Shell(envelope, include_usage=include_usage)
-    for index in range(len(completion.choices)):
-        yield shell.chunk(index, {"role": "assistant", "content": "", "refusal": None})
-    longest = max(len(choice.words) for choice in completion.choices)
-    for start in range(0, longest, chunk_tokens):
-        for index, choice in enumerate(completion.choices):
-            if words := choice.words[start : start + chunk_tokens]:
-                yield shell.chunk(index, {"content": "".join(words)}, tokens=len(words))
-    for index, choice in enumerate(completion.choices):
-        yield shell.chunk(index, {}, finish_reason=choice.finish_reason)
-    if include_usage:
-        yield shell.usage(completion.usage)
+    def events(self, chunk_tokens: int) -> Iterator[Event]:
+        """For each choice its role, its words, its finish; then the usage, if asked for."""
+        shell = _Shell(self.envelope, include_usage=self.include_usage)
+        choices = self.completion.choices
+        for index in range(len(choices)):
+            yield shell.chunk(index, {"role": "assistant", "content": "", "refusal": None})
+        for start in range(0, max(len(choice.words) for choice in choices), chunk_tokens):
+            for index, choice in enumerate(choices):
+                if words := choice.words[start : start + chunk_tokens]:
+                    yield shell.chunk(index, {"content": "".join(words)}, tokens=len(words))
+        for index, choice in enumerate(choices):
+            yield shell.chunk(index, {}, finish_reason=choice.finish_reason)
+        if self.include_usage:
+            yield shell.usage(self.usage)
 
 
 class _Shell:
@@ -105,3 +116,11 @@ def usage_fields(usage: Usage) -> dict[str, object]:
             "rejected_prediction_tokens": 0,
         },
     }
+
+
+def _answer(request: ChatRequest, given: Circumstances) -> ChatAnswer:
+    envelope = Envelope(f"chatcmpl-demo{given.number:08}", request.model, given.created, request.tier)
+    return ChatAnswer(envelope, complete(request, given.body_bytes, given.behaviour), request.include_usage)
+
+
+CHAT_COMPLETIONS: Final = Api(read_chat_request, _answer)

@@ -6,12 +6,12 @@ up, so that it never has more tokens than bytes.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
-from tollway_cli.demo.request import ChatRequest
 from tollway_cli.demo.settings import Behaviour
 
 BYTES_PER_TOKEN: Final = 4
@@ -42,6 +42,9 @@ class Usage:
     cached_tokens: int
     completion_tokens: int
     reasoning_tokens: int
+    written_5m_tokens: int = 0
+    """Of the prompt's tokens, those that were written to the cache for five minutes, or for an hour."""
+    written_1h_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,26 @@ class Completion:
     usage: Usage
 
 
-def complete(request: ChatRequest, body_bytes: int, behaviour: Behaviour) -> Completion:
+class Prompt(Protocol):
+    """What an answer follows from."""
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def messages(self) -> Sequence[object]: ...
+
+    @property
+    def tools(self) -> Sequence[object]: ...
+
+    @property
+    def cap(self) -> int | None: ...
+
+    @property
+    def answers(self) -> int: ...
+
+
+def complete(request: Prompt, body_bytes: int, behaviour: Behaviour) -> Completion:
     content = msgspec.json.encode((request.messages, request.tools))
     reasoning, visible, finish_reason = _lengths(request.cap, behaviour)
     prompt = min(-(-len(content) // BYTES_PER_TOKEN), body_bytes)

@@ -1,11 +1,14 @@
 """Reading a request as OpenAI does, and its errors in OpenAI's words and shape."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
 import msgspec
 
 MOST_CHOICES: Final = 128
+
+Fields = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,53 +43,53 @@ class ApiError(Exception):
 
 def read_chat_request(body: bytes) -> ChatRequest:
     """Raises `ApiError`."""
-    fields = _object(body)
+    fields = object_of(body)
     stream = fields.get("stream") is True
     return ChatRequest(
-        model=_model(fields),
+        model=model_of(fields),
         messages=_messages(fields),
-        tools=_list(fields, "tools"),
+        tools=list_of(fields, "tools"),
         stream=stream,
         include_usage=_include_usage(fields, stream=stream),
         cap=_cap(fields),
-        answers=_whole_number(fields, "n", MOST_CHOICES) or 1,
-        tier=_tier(fields),
+        answers=whole_number(fields, "n", MOST_CHOICES) or 1,
+        tier=tier_of(fields),
     )
 
 
-def _object(body: bytes) -> dict[str, object]:
+def object_of(body: bytes) -> dict[str, object]:
     try:
         return msgspec.json.decode(body, type=dict[str, object])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise ApiError(400, "The body of this request could not be parsed as a JSON object.") from None
 
 
-def _wrong(param: str, expected: str) -> NoReturn:
+def wrong(param: str, expected: str) -> NoReturn:
     raise ApiError(400, f"Invalid value for '{param}': expected {expected}.", "invalid_value", param)
 
 
-def _model(fields: dict[str, object]) -> str:
+def model_of(fields: Fields) -> str:
     model = fields.get("model")
     if not isinstance(model, str) or not model:
         raise ApiError(400, "You must provide a model parameter.", param="model")
     return model
 
 
-def _messages(fields: dict[str, object]) -> list[object]:
-    messages = _list(fields, "messages")
+def _messages(fields: Fields) -> list[object]:
+    messages = list_of(fields, "messages")
     if not messages:
-        _wrong("messages", "at least one message")
+        wrong("messages", "at least one message")
     return messages
 
 
-def _list(fields: dict[str, object], name: str) -> list[object]:
+def list_of(fields: Fields, name: str) -> list[object]:
     value = fields.get(name)
     if value is not None and not isinstance(value, list):
-        _wrong(name, "an array")
+        wrong(name, "an array")
     return value or []
 
 
-def _include_usage(fields: dict[str, object], *, stream: bool) -> bool:
+def _include_usage(fields: Fields, *, stream: bool) -> bool:
     options = fields.get("stream_options")
     if options is None:
         return False
@@ -95,12 +98,12 @@ def _include_usage(fields: dict[str, object], *, stream: bool) -> bool:
             400, "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options"
         )
     if not isinstance(options, dict):
-        _wrong("stream_options", "an object")
+        wrong("stream_options", "an object")
     return options.get("include_usage") is True
 
 
-def _cap(fields: dict[str, object]) -> int | None:
-    caps = [_whole_number(fields, name, 2**31 - 1) for name in ("max_completion_tokens", "max_tokens")]
+def _cap(fields: Fields) -> int | None:
+    caps = [whole_number(fields, name, 2**31 - 1) for name in ("max_completion_tokens", "max_tokens")]
     if None not in caps:
         raise ApiError(
             400,
@@ -111,16 +114,16 @@ def _cap(fields: dict[str, object]) -> int | None:
     return caps[0] if caps[1] is None else caps[1]
 
 
-def _whole_number(fields: dict[str, object], name: str, most: int) -> int | None:
+def whole_number(fields: Fields, name: str, most: int) -> int | None:
     value = fields.get(name)
     if value is None:
         return None
     if type(value) is not int or not 1 <= value <= most:
-        _wrong(name, f"an integer between 1 and {most}")
+        wrong(name, f"an integer between 1 and {most}")
     return value
 
 
-def _tier(fields: dict[str, object]) -> str:
+def tier_of(fields: Fields) -> str:
     """The tier that serves the call."""
     match fields.get("service_tier"):
         case "flex" | "scale" | "priority" as tier:

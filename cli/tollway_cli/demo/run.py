@@ -1,6 +1,7 @@
-"""`tollway demo`: an instance, a provider without a model, an agent on the real SDK, a small budget; then the sum.
+"""`tollway demo`: an instance, two providers without a model, two agents on two SDKs, small budgets; then the sums.
 
-The instance is `tollway up` as anybody runs it, in a process of its own; the provider lives in this one.
+The instance is `tollway up` as anybody runs it, in a process of its own; so are the agents. The providers live in this
+one, each with a key and a log of its own.
 """
 
 import asyncio
@@ -21,22 +22,30 @@ from rich.live import Live
 
 from tollway.pricing.data import default_book
 from tollway.pricing.table import PriceRow
-from tollway.resources.models import ProviderType
+from tollway_cli.demo.cast import BUDGET_NANO, CAST, Player, agents_of, resources
 from tollway_cli.demo.provider import CALL_LOG, Behaviour, ProviderSettings, make_app
-from tollway_cli.demo.screen import Progress, final_screen, progress_table
-from tollway_cli.demo.sums import Findings, Heard, Refusal, Report, Seen, judged, of_ledger, of_usages
+from tollway_cli.demo.screen import AgentProgress, LimitProgress, final_screen, progress_table
+from tollway_cli.demo.sums import (
+    AgentSum,
+    Heard,
+    LimitSum,
+    ProviderSum,
+    Report,
+    Seen,
+    judged,
+    last_spent,
+    named_as_spent,
+    of_ledger,
+    of_limit,
+    of_usages,
+)
 from tollway_cli.failures import AnswerIsNo, Broken
 from tollway_cli.standalone.probes import ask_socket, until
 from tollway_cli.standalone.supervisor import leashed, tail
-from tollway_cli.views.answers import Calls, Limits, Verification
+from tollway_cli.views.answers import Calls, CallView, CounterView, Limits, Verification
 from tollway_cli.views.instance import Ready, ReadyAgent
+from tollway_cli.views.wording import short_agent
 
-AGENT: Final = "demo/researcher"
-MODEL: Final = "gpt-4o"
-BUDGET: Final = "0.05"
-BUDGET_NANO: Final = 50_000_000
-CONCURRENT: Final = 3
-_KEY: Final = "sk-demo-held-by-tollway"
 _PACE: Final = Behaviour(latency_ms=150, chunk_delay_ms=4, output_tokens=250)
 _READY_WITHIN: Final = 60.0
 _SPENT_WITHIN: Final = 120.0
@@ -58,20 +67,22 @@ def run_demo(as_json: bool, environ: Mapping[str, str], clock: Callable[[], int]
 async def _demo(as_json: bool, environ: Mapping[str, str], clock: Callable[[], int]) -> Report:
     console = Console(stderr=as_json, quiet=as_json)
     started = clock()
-    with tempfile.TemporaryDirectory(prefix="tollway-demo-") as folder:
-        async with _provider() as (app, endpoint):
-            _write_resources(Path(folder) / "config", endpoint)
-            console.print("Starting the gateway, the process that decides, and the agent's sidecar …")
-            async with _instance(Path(folder), environ) as ready:
-                heard = await _spend(ready, environ, console)
-                found = await _findings(ready, heard, app)
-    return judged(found, (clock() - started) / 1000)
+    async with contextlib.AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tollway-demo-")))
+        apps, endpoints = {}, {}
+        for player in CAST:
+            apps[player.name], endpoints[player.provider] = await stack.enter_async_context(_provider(player))
+        _write_resources(folder / "config", endpoints)
+        console.print("Starting the gateway, the process that decides, and each agent's sidecar …")
+        ready = await stack.enter_async_context(_instance(folder, environ))
+        heard = await _spend(ready, environ, console)
+        return await _report(ready, heard, apps, lambda: (clock() - started) / 1000)
 
 
 @contextlib.asynccontextmanager
-async def _provider() -> AsyncIterator[tuple[web.Application, str]]:
-    """The built-in provider on a free port of loopback."""
-    app = make_app(ProviderSettings(key=_KEY, behaviour=_PACE))
+async def _provider(player: Player) -> AsyncIterator[tuple[web.Application, str]]:
+    """A built-in provider on a free port of loopback."""
+    app = make_app(ProviderSettings(key=player.key, behaviour=_PACE))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     listening = socket.create_server(("127.0.0.1", 0))
@@ -82,50 +93,10 @@ async def _provider() -> AsyncIterator[tuple[web.Application, str]]:
         await runner.cleanup()
 
 
-def _write_resources(directory: Path, endpoint: str) -> None:
+def _write_resources(directory: Path, endpoints: Mapping[str, str]) -> None:
     directory.mkdir()
-    for number, document in enumerate(_resources(endpoint)):
+    for number, document in enumerate(resources(endpoints)):
         (directory / f"{number}.json").write_text(json.dumps(document))
-
-
-def _resources(endpoint: str) -> Sequence[Mapping[str, object]]:
-    api, (namespace, name) = "tollway.dev/v1alpha1", AGENT.split("/")
-    return (
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": "openai-key", "namespace": "tollway-system"},
-            "stringData": {"api-key": _KEY},
-        },
-        {
-            "apiVersion": api,
-            "kind": "AgentIdentity",
-            "metadata": {"name": name, "namespace": namespace},
-            "spec": {"selector": {"matchLabels": {"app": name}}},
-        },
-        {
-            "apiVersion": api,
-            "kind": "AIProvider",
-            "metadata": {"name": "openai"},
-            "spec": {
-                "type": "OpenAI",
-                "endpoint": endpoint,
-                "allowPlaintext": True,
-                "credential": {"secretRef": {"name": "openai-key", "key": "api-key"}},
-            },
-        },
-        {
-            "apiVersion": api,
-            "kind": "AIQuota",
-            "metadata": {"name": "pocket-money", "namespace": namespace},
-            "spec": {
-                "limits": [
-                    {"name": "budget", "cost": BUDGET, "window": "Lifetime"},
-                    {"name": "parallel", "concurrent": CONCURRENT},
-                ]
-            },
-        },
-    )
 
 
 @contextlib.asynccontextmanager
@@ -164,29 +135,29 @@ async def _end(process: Process) -> None:
     await process.wait()
 
 
-async def _spend(ready: Ready, environ: Mapping[str, str], console: Console) -> list[Heard]:
-    """Let the agent spend, and show it; everything the agent reported."""
-    process = await _start_agent(ready.agents[AGENT], environ)
+async def _spend(ready: Ready, environ: Mapping[str, str], console: Console) -> Mapping[str, Sequence[Heard]]:
+    """Let the agents spend, and show it; everything that each of them (by name) reported."""
+    processes = {each.name: await _start_agent(each, ready.agents[each.agent], environ) for each in CAST}
     try:
-        with Live(console=console, refresh_per_second=8, transient=False) as live:
+        with Live(console=console, refresh_per_second=8, transient=True) as live:
             watching = asyncio.create_task(_watch(ready, live))
             try:
                 async with asyncio.timeout(_SPENT_WITHIN):
-                    heard = await _heard(process)
+                    heard = await asyncio.gather(*map(_heard, processes.values()))
             finally:
                 watching.cancel()
-            live.update(progress_table(await _progress(ready)))
     except TimeoutError:
-        raise Broken(f"the demo's agent did not spend its budget within {_SPENT_WITHIN:.0f} s") from None
+        raise Broken(f"the demo's agents did not spend their budgets within {_SPENT_WITHIN:.0f} s") from None
     finally:
-        await _end(process)
-    return heard
+        for process in processes.values():
+            await _end(process)
+    return dict(zip(processes, heard, strict=True))
 
 
-async def _start_agent(agent: ReadyAgent, environ: Mapping[str, str]) -> Process:
+async def _start_agent(player: Player, agent: ReadyAgent, environ: Mapping[str, str]) -> Process:
     """With the variables that `tollway run` sets."""
     return await asyncio.create_subprocess_exec(
-        *leashed((sys.executable, "-m", "tollway_cli.demo.agent", MODEL)),
+        *leashed((sys.executable, "-m", "tollway_cli.demo.agent", player.sdk, player.model, str(player.workers))),
         stdin=DEVNULL,
         stdout=PIPE,
         env={**environ, **agent.env},
@@ -204,63 +175,96 @@ async def _heard(process: Process) -> list[Heard]:
 
 async def _watch(ready: Ready, live: Live) -> None:
     while True:
-        live.update(progress_table(await _progress(ready)))
+        calls = (await _calls(ready)).calls
+        limits = [_limit_progress(each) for each in await _counters(ready)]
+        live.update(progress_table([_agent_progress(player, calls) for player in CAST], limits))
         await asyncio.sleep(_LOOK_EVERY)
 
 
-async def _progress(ready: Ready) -> Progress:
-    counters = msgspec.json.decode(await _ask(ready, "/limits"), type=Limits).counters
-    outcomes = [call.outcome for call in (await _calls(ready)).calls]
-    budget = next((counter for counter in counters if counter.limit == "budget"), None)
-    return Progress(
-        AGENT,
-        BUDGET_NANO,
-        used=budget.used if budget is not None else 0,
-        held=budget.held if budget is not None else 0,
-        ended=sum(outcome not in {"open", "refused"} for outcome in outcomes),
-        open=outcomes.count("open"),
-        refused=outcomes.count("refused"),
-    )
+def _agent_progress(player: Player, calls: Sequence[CallView]) -> AgentProgress:
+    own = _calls_of(calls, [player.agent])
+    outcomes = [call.outcome for call in own]
+    ended = [call for call in own if call.outcome not in {"open", "refused"}]
+    refused, spent = outcomes.count("refused"), of_ledger(ended).cost
+    return AgentProgress(player.agent, player.model, len(ended), outcomes.count("open"), refused, spent)
 
 
-async def _findings(ready: Ready, heard: Sequence[Heard], app: web.Application) -> Findings:
+def _limit_progress(counter: CounterView) -> LimitProgress:
+    name = f"{counter.namespace}/{counter.quota} {counter.limit}"
+    return LimitProgress(name, counter.unit, counter.amount, counter.used, counter.held)
+
+
+async def _report(
+    ready: Ready, heard: Mapping[str, Sequence[Heard]], apps: Mapping[str, web.Application], lasted: Callable[[], float]
+) -> Report:
     """What each party counted, once every call has ended."""
 
     async def is_settled() -> bool:
         return not any(call.outcome == "open" for call in (await _calls(ready)).calls)
 
     await until(is_settled, _SETTLED_WITHIN)
-    row = _row()
+    calls = (await _calls(ready)).calls
+    limits = [_limit_sum(counter, calls) for counter in await _counters(ready)]
     verification = msgspec.json.decode(await _ask(ready, "/ledger/verify"), type=Verification)
-    return Findings(
-        agent=ready.agents[AGENT].spiffe_id,
-        model=MODEL,
-        budget=BUDGET_NANO,
-        ledger=of_ledger((await _calls(ready)).calls),
-        sdk=of_usages((_tokens(one.call) for one in heard if one.call is not None), row),
-        provider=of_usages(
-            ((one.usage.prompt_tokens, one.usage.cached_tokens, one.usage.completion_tokens) for one in app[CALL_LOG]),
-            row,
-        ),
-        verified=verification.ok,
-        refusal=_last_spent([one.refused for one in heard if one.refused is not None]),
+    return judged(
+        [_agent_sum(player, ready.agents[player.agent], calls, heard[player.name], limits) for player in CAST],
+        [_provider_sum(player, calls, apps[player.name]) for player in CAST],
+        limits,
+        BUDGET_NANO,
+        verification.ok,
+        lasted(),
     )
+
+
+def _agent_sum(
+    player: Player,
+    agent: ReadyAgent,
+    calls: Sequence[CallView],
+    heard: Sequence[Heard],
+    limits: Sequence[LimitSum],
+) -> AgentSum:
+    refusal = last_spent(one.refused for one in heard if one.refused is not None)
+    return AgentSum(
+        agent.spiffe_id,
+        player.provider,
+        player.model,
+        of_ledger(_calls_of(calls, [player.agent])),
+        of_usages((_tokens(one.call) for one in heard if one.call is not None), _row(player)),
+        refusal,
+        named_as_spent(refusal, limits),
+    )
+
+
+def _provider_sum(player: Player, calls: Sequence[CallView], app: web.Application) -> ProviderSum:
+    billed = ((one.usage.prompt_tokens, one.usage.cached_tokens, one.usage.completion_tokens) for one in app[CALL_LOG])
+    own = [call for call in calls if call.provider == player.provider]
+    return ProviderSum(player.provider, of_ledger(own), of_usages(billed, _row(player)))
+
+
+def _limit_sum(counter: CounterView, calls: Sequence[CallView]) -> LimitSum:
+    agents = agents_of(counter.quota)
+    return of_limit(counter, agents, of_ledger(_calls_of(calls, agents)))
+
+
+def _calls_of(calls: Sequence[CallView], agents: Sequence[str]) -> Sequence[CallView]:
+    return [call for call in calls if short_agent(call.agent) in agents]
 
 
 def _tokens(seen: Seen) -> tuple[int, int, int]:
     return seen.prompt_tokens, seen.cached_tokens, seen.completion_tokens
 
 
-def _last_spent(refusals: Sequence[Refusal]) -> Refusal | None:
-    spent = [refusal for refusal in refusals if (refusal.reason or "").endswith(".spent")]
-    return spent[-1] if spent else None
-
-
-def _row() -> PriceRow:
-    priced = default_book().find(ProviderType.OPENAI.value, MODEL)
+def _row(player: Player) -> PriceRow:
+    priced = default_book().find(player.type.value, player.model)
     if priced is None:
-        raise Broken(f"the price table has no {MODEL}")
+        raise Broken(f"the price table has no {player.model}")
     return priced.row
+
+
+async def _counters(ready: Ready) -> Sequence[CounterView]:
+    """But for concurrent calls, of which nothing stays."""
+    counters = msgspec.json.decode(await _ask(ready, "/limits"), type=Limits).counters
+    return [counter for counter in counters if counter.unit != "concurrent"]
 
 
 async def _calls(ready: Ready) -> Calls:

@@ -35,7 +35,7 @@ class ProviderSettings:
     key: str | None = field(default=None, repr=False)
     behaviour: Behaviour = Behaviour()
     models: Mapping[str, Behaviour] = field(default_factory=dict)
-    known_prefixes: tuple[str, ...] = ("gpt-", "o1", "o3", "o4")
+    known_prefixes: tuple[str, ...] = ("gpt-", "o1", "o3", "o4", "text-embedding-", "claude-")
     created: int = 1_790_000_000
     """What every answer says about its time, in seconds since the epoch: the demo provider has no clock."""
     largest_body: int = 40 * 1024 * 1024

@@ -23,6 +23,8 @@ class DataPlaneOptions:
     ledger: str
     uncovered: str
     metrics_port: int
+    hold_ms: int
+    module: str
 
 
 class _Status(msgspec.Struct):
@@ -39,7 +41,7 @@ class DataPlane:
 
     @property
     def command(self) -> tuple[str, ...]:
-        return (sys.executable, "-m", "tollway_extauthz", "--settings", str(self._state.extauthz / "settings.json"))
+        return (sys.executable, "-m", self._options.module, "--settings", str(self._state.extauthz / "settings.json"))
 
     def settings(self) -> bytes:
         """What it reads at start, to be written to `settings.json`."""
@@ -78,4 +80,5 @@ class DataPlane:
             "metrics_address": LOOPBACK,
             "metrics_port": options.metrics_port,
             "uncovered": options.uncovered,
+            "hold_ms": options.hold_ms,
         }

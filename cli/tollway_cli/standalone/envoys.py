@@ -9,7 +9,8 @@ from typing import Final
 from tollway_cli.standalone.ports import LOOPBACK
 from tollway_cli.standalone.probes import ask_socket, until
 from tollway_cli.standalone.state import StateDirectory
-from tollway_operator.atomic_files import swap
+from tollway_cli.standalone.tuning import USUAL, Tuning
+from tollway_operator.atomic_files import swap, write_file
 from tollway_operator.envoy.settings import GatewaySettings, SidecarSettings
 
 RUNS_WITHIN: Final = 5.0
@@ -28,7 +29,20 @@ def upstream_ca_file(environ: Mapping[str, str]) -> str:
     return next((path for path in (stated, *_CA_FILES) if path and Path(path).is_file()), _CA_FILES[0])
 
 
-def gateway_settings(state: StateDirectory, trust_domain: str, port: int, ca_file: str) -> GatewaySettings:
+def provider_authorities(state: StateDirectory, environ: Mapping[str, str], more: Path | None) -> str:
+    """The file of those authorities: the machine's own, or one made of them and of `more`. Raises `OSError`."""
+    usual = upstream_ca_file(environ)
+    if more is None:
+        return usual
+    both = state.gateway / "upstream-ca.pem"
+    known = Path(usual).read_bytes() if Path(usual).is_file() else b""
+    write_file(both, b"\n".join((known, more.read_bytes())))
+    return str(both)
+
+
+def gateway_settings(
+    state: StateDirectory, trust_domain: str, port: int, ca_file: str, tuning: Tuning = USUAL
+) -> GatewaySettings:
     return GatewaySettings(
         trust_domain=trust_domain,
         address=LOOPBACK,
@@ -40,6 +54,9 @@ def gateway_settings(state: StateDirectory, trust_domain: str, port: int, ca_fil
         xds_dir=str(state.gateway / "xds"),
         identity_dir=str(state.gateway / "identity"),
         upstream_ca_file=ca_file,
+        silence_s=tuning.silence_s,
+        longest_stream_s=tuning.longest_stream_s,
+        still_open_ms=tuning.still_open_ms,
     )
 
 
@@ -118,9 +135,15 @@ class WatchedFiles:
         return runs
 
     async def _refusals(self) -> Mapping[str, int]:
-        answer = await ask_socket(self._socket, "/stats?filter=update_(rejected|failure)&format=text")
-        pairs = (line.rpartition(": ") for line in (answer or b"").decode().splitlines())
-        return {name: int(count) for name, _, count in pairs if count.isdigit()}
+        return await refusals(self._socket)
+
+
+async def refusals(socket: Path) -> Mapping[str, int]:
+    """How often an Envoy refused a change of each part of its configuration since it started."""
+    answer = await ask_socket(socket, "/stats?filter=update_(rejected|failure)&format=text")
+    pairs = (line.rpartition(": ") for line in (answer or b"").decode().splitlines())
+    # A cluster's own counter is about DNS: a name that cannot be looked up now says nothing against the change.
+    return {name: int(count) for name, _, count in pairs if count.isdigit() and not name.startswith("cluster.")}
 
 
 def _grown(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:

@@ -21,14 +21,41 @@ class GivenSecret:
     value: bytes = field(repr=False)
 
 
-def read_option(text: str, environ: Mapping[str, str]) -> GivenSecret:
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A key whose variable has no value."""
+
+    name: str
+    key: str
+    variable: str
+
+    def __str__(self) -> str:
+        return f"--secret {self.name}/{self.key}: the variable {self.variable} is not set"
+
+
+def read_options(
+    texts: Iterable[str], environ: Mapping[str, str]
+) -> tuple[tuple[GivenSecret, ...], tuple[Absent, ...]]:
+    """The keys that are given, and those that are not: one provider's missing key must not stop the others.
+
+    Raises `WrongUsage` where an option cannot be read, and where no variable has a value at all.
+    """
+    read = [read_option(text, environ) for text in texts]
+    given = tuple(one for one in read if isinstance(one, GivenSecret))
+    absent = tuple(one for one in read if isinstance(one, Absent))
+    if absent and not given:
+        raise WrongUsage("; ".join(map(str, absent)))
+    return given, absent
+
+
+def read_option(text: str, environ: Mapping[str, str]) -> GivenSecret | Absent:
     """Raises `WrongUsage`; never repeats the text after `=`: somebody may have put the secret itself there."""
     match = _OPTION.fullmatch(text)
     if match is None:
         raise WrongUsage(f"--secret {text.partition('=')[0]}=…: write it as NAME/KEY=env:VARIABLE")
     value = environ.get(match["variable"])
     if not value:
-        raise WrongUsage(f"--secret {match['name']}/{match['key']}: the variable {match['variable']} is not set")
+        return Absent(match["name"], match["key"], match["variable"])
     return GivenSecret(match["name"], match["key"], value.encode())
 
 

@@ -24,8 +24,10 @@ from tollway_cli.standalone.identities import Identities, remove_strangers
 from tollway_cli.standalone.plan import GATEWAY, access, credentials, key_of, plan, without_removed
 from tollway_cli.standalone.ports import FIRST_AGENT, FIRST_OWN, Ports
 from tollway_cli.standalone.probes import until
+from tollway_cli.standalone.self_report import ProcessReport
 from tollway_cli.standalone.state import Memory, StateDirectory, recall, remember, remove_sockets
-from tollway_cli.standalone.supervisor import ProcessSpec, Supervisor, tail
+from tollway_cli.standalone.supervisor import Crash, ProcessSpec, Supervisor, tail
+from tollway_cli.standalone.tuning import USUAL, Tuning
 from tollway_cli.standalone.voice import Voice
 from tollway_cli.views.instance import Ready, ReadyAgent
 from tollway_operator.atomic_files import write_file
@@ -55,6 +57,9 @@ class InstanceOptions:
     ledger: Path | None = None
     uncovered: str = "deny"
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    upstream_ca: Path | None = None
+    """More authorities that vouch for providers, beside the machine's own."""
+    tuning: Tuning = USUAL
 
 
 class Instance:
@@ -72,25 +77,62 @@ class Instance:
         memory = recall(self._state)
         self._ports = Ports(memory.ports)
         self._gateway_port = self._ports.of(GATEWAY, FIRST_OWN)
+        authorities = envoys.provider_authorities(self._state, options.environ, options.upstream_ca)
         self._gateway = envoys.gateway_settings(
-            self._state, self._trust_domain, self._gateway_port, envoys.upstream_ca_file(options.environ)
+            self._state, self._trust_domain, self._gateway_port, authorities, options.tuning
         )
         self._files = {GATEWAY: envoys.WatchedFiles(self._gateway.xds_dir, self._gateway.admin_socket)}
         self._data_plane = DataPlane(self._state, self._data_plane_options(), memory.generation)
         authority = Authority.load_or_create(self._state.authority, DEFAULT_TRUST_DOMAIN, clock())
         self._identities = Identities(authority, self._state, jitter)
-        self._supervisor = Supervisor(voice.crashed)
+        self._crashes: dict[str, tuple[int, Crash]] = {}
+        self._supervisor = Supervisor(self._crashed)
         self._env = {name: options.environ[name] for name in _PASSED_ON if name in options.environ}
         self.resources = ResourceSet()
+        self.refusal = ""
+        """What was against the last change, while it is not in force."""
 
     @property
     def gateway_url(self) -> str:
         return f"https://{self._gateway.address}:{self._gateway_port}"
 
+    @property
+    def generation(self) -> int:
+        return self._data_plane.generation
+
+    @property
+    def upstream_ca_file(self) -> str:
+        return self._gateway.upstream_ca_file
+
+    @property
+    def ledger(self) -> Path:
+        return self._options.ledger or self._state.ledger
+
+    def processes(self) -> tuple[ProcessReport, ...]:
+        return tuple(map(self._process_report, sorted(self._supervisor.names)))
+
+    def _process_report(self, name: str) -> ProcessReport:
+        worker = self._supervisor.worker(name)
+        ended_at, crash = self._crashes.get(name, (None, None))
+        return ProcessReport(
+            name,
+            worker.pid if worker is not None else None,
+            str(worker.spec.log) if worker is not None else "",
+            worker.failures if worker is not None else 0,
+            ended_at,
+            crash.reason if crash is not None else "",
+        )
+
+    def _crashed(self, crash: Crash) -> None:
+        self._crashes[crash.name] = (self._clock(), crash)
+        self._voice.crashed(crash)
+
     def _data_plane_options(self) -> DataPlaneOptions:
-        ledger = self._options.ledger or self._state.ledger
         port = self._ports.of("metrics", FIRST_OWN)
-        return DataPlaneOptions(self._trust_domain, str(ledger), self._options.uncovered, port)
+        tuning = self._options.tuning
+        return DataPlaneOptions(
+            self._trust_domain, str(self.ledger), self._options.uncovered, port, tuning.hold_ms, tuning.data_plane
+        )
 
     async def start(self, resources: ResourceSet) -> None:
         """Start everything; returns when it serves. Raises `Broken` when it does not within `READY_WITHIN`."""
@@ -111,11 +153,12 @@ class Instance:
 
     async def apply(self, resources: ResourceSet) -> bool:
         """Bring `resources` into force. False, and everything as before, where Envoy refuses them."""
-        before = self.resources
+        before, self.refusal = self.resources, ""
         if (remaining := without_removed(before, resources)) != before:
             await self._put_into_force(remaining)
         sidecars = self._issue_due(resources)
         if (refusal := await self._change_gateway(resources)) is not None:
+            self.refusal = refusal
             self._voice.warn(f"{refusal}; the configuration of before stays in force")
             await self._put_into_force(before)
             return False

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import os
 import shlex
 import signal
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -14,11 +16,13 @@ from tollway.resources.notices import notices
 from tollway.resources.parse import Parsed, parse_files
 from tollway_cli.failures import AnswerIsNo, Broken
 from tollway_cli.standalone.config_files import ConfigWatch, read_directory
-from tollway_cli.standalone.given_secrets import GivenSecret, with_secrets
+from tollway_cli.standalone.given_secrets import Absent, GivenSecret, with_secrets
 from tollway_cli.standalone.instance import Instance, InstanceOptions
 from tollway_cli.standalone.plan import key_of
 from tollway_cli.standalone.ports import NoPortFree
+from tollway_cli.standalone.self_report import Reporter, SelfReport
 from tollway_cli.standalone.state import Lock, StateUnusable, prepare
+from tollway_cli.standalone.tuning import USUAL, Tuning
 from tollway_cli.standalone.voice import Voice
 from tollway_operator.authority.authority import CannotSign
 from tollway_operator.authority.state import UnreadableState
@@ -41,7 +45,11 @@ class UpOptions:
     ledger: Path | None = None
     uncovered: str = "deny"
     secrets: tuple[GivenSecret, ...] = ()
+    absent: tuple[Absent, ...] = ()
+    """Keys that were to be given and are not."""
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    upstream_ca: Path | None = None
+    tuning: Tuning = USUAL
     names_state: bool = False
     """The state is not the default one: commands that look at it have to name it."""
 
@@ -55,6 +63,8 @@ def up(options: UpOptions, clock: Callable[[], int], jitter: Callable[[], float]
     """Returns when told to stop and everything has ended. Raises `CommandFailed` when it cannot start."""
     voice = Voice(clock)
     source = Source(options, voice)
+    for absent in options.absent:
+        voice.warn(f"notice: {absent}; what needs this key is not served")
     resources = source.first()
     try:
         binary = envoy_binary()
@@ -62,9 +72,11 @@ def up(options: UpOptions, clock: Callable[[], int], jitter: Callable[[], float]
         lock = Lock.take(state.lock_file)
     except (EnvoyNotFoundError, StateUnusable) as error:
         raise Broken(str(error)) from error
-    chosen = InstanceOptions(state, binary, options.ready_file, options.ledger, options.uncovered, options.environ)
+    ledger, ca, tuning = options.ledger, options.upstream_ca, options.tuning
+    chosen = InstanceOptions(state, binary, options.ready_file, ledger, options.uncovered, options.environ, ca, tuning)
+    reporting = Reporting(options, binary, clock())
     try:
-        asyncio.run(_serve(lambda: Instance(chosen, voice, clock, jitter), source, resources, voice))
+        asyncio.run(_serve(lambda: Instance(chosen, voice, clock, jitter), source, resources, voice, reporting))
     except _CANNOT_GO_ON as error:
         raise Broken(str(error)) from error
     finally:
@@ -80,7 +92,8 @@ class Source:
         # A ready file may be asked for in the same directory.
         self._except_for = frozenset([options.ready_file] if options.ready_file is not None else [])
         self._watch = ConfigWatch(options.config, self._except_for)
-        self._is_bad = False
+        self.problems: tuple[str, ...] = ()
+        """What is wrong with the files as they are now."""
         self._noticed: tuple[str, ...] = ()
 
     def first(self) -> ResourceSet:
@@ -97,13 +110,12 @@ class Source:
 
     def again(self) -> ResourceSet | None:
         """What it says now, or None where anything in it is wrong: then what is in force stays."""
-        parsed = self._read()
-        if parsed.problems:
-            self._is_bad = True
-            self._voice.warn("the change cannot be used, what was in force stays in force:", map(str, parsed.problems))
+        parsed, before = self._read(), self.problems
+        self.problems = tuple(map(str, parsed.problems))
+        if self.problems:
+            self._voice.warn("the change cannot be used, what was in force stays in force:", self.problems)
             return None
-        if self._is_bad:
-            self._is_bad = False
+        if before:
             self._voice.warn("the files are in order again")
         self._notice(parsed.resources)
         return parsed.resources
@@ -121,6 +133,43 @@ class Source:
             if notice not in self._noticed:
                 self._voice.warn(f"notice: {notice}")
         self._noticed = found
+
+
+class Reporting:
+    """Says in the state directory how the instance is."""
+
+    def __init__(self, options: UpOptions, envoy: Path, started_at: int) -> None:
+        self._options = options
+        self._envoy = envoy
+        self._started_at = started_at
+        self._reporter = Reporter(options.state)
+
+    async def keep_telling(self, instance: Instance, source: Source) -> None:
+        while True:
+            self._tell(instance, source)
+            await asyncio.sleep(POLL)
+
+    def _tell(self, instance: Instance, source: Source) -> None:
+        """A full disk is no reason to stop serving: it is told again as soon as that helps."""
+        options = self._options
+        report = SelfReport(
+            version=version("tollway"),
+            pid=os.getpid(),
+            started_at=self._started_at,
+            config=str(options.config),
+            ledger=str(instance.ledger),
+            uncovered=options.uncovered,
+            envoy=str(self._envoy),
+            upstream_ca=instance.upstream_ca_file,
+            ready_file=str(options.ready_file or ""),
+            generation=instance.generation,
+            given_secrets=tuple(f"{secret.name}/{secret.key}" for secret in options.secrets),
+            problems=source.problems,
+            not_in_force=instance.refusal,
+            processes=instance.processes(),
+        )
+        with contextlib.suppress(OSError):
+            self._reporter.tell(report)
 
 
 class Signals:
@@ -151,15 +200,19 @@ class Signals:
             await asyncio.wait_for(self.stop.wait(), seconds)
 
 
-async def _serve(make: Callable[[], Instance], source: Source, resources: ResourceSet, voice: Voice) -> None:
+async def _serve(
+    make: Callable[[], Instance], source: Source, resources: ResourceSet, voice: Voice, reporting: Reporting
+) -> None:
     signals = Signals()
     instance = make()
+    telling = asyncio.create_task(reporting.keep_telling(instance, source))
     voice.say(f"starting with {source.options.config}")
     try:
         if not await signals.interrupts(instance.start(resources)):
             _introduce(instance, source.options, voice)
             await _follow(instance, source, signals, voice)
     finally:
+        telling.cancel()
         voice.say("stopping")
         await instance.stop()
         voice.say("stopped")
@@ -186,6 +239,7 @@ async def _reload(instance: Instance, source: Source, voice: Voice) -> None:
         if await instance.apply(resources):
             voice.say(f"the change is in force: {_counted(resources)}")
     except _CANNOT_GO_ON as error:
+        instance.refusal = str(error)
         voice.warn(f"the change is not in force: {error}. Send SIGHUP to try again")
 
 

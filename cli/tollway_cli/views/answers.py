@@ -70,3 +70,42 @@ class Explanation(msgspec.Struct, frozen=True):
     facts: dict[str, object] = {}
     checks: list[CheckView] = []
     rows: list[dict[str, object]] = []
+
+
+class TopRow(msgspec.Struct, frozen=True):
+    """What one agent did with one model within the window; `open` and `held` are of this moment."""
+
+    agent: str
+    provider: str
+    model: str
+    calls: int
+    refused: int
+    open: int
+    input_tokens: int
+    output_tokens: int
+    cost: int
+    held: int
+    calls_per_second: float
+    cost_per_minute: int
+    namespace: str = ""
+
+
+class TopTotals(msgspec.Struct, frozen=True):
+    calls: int
+    refused: int
+    open: int
+    input_tokens: int
+    output_tokens: int
+    cost: int
+    held: int
+    calls_per_second: float
+    cost_per_minute: int
+
+
+class Top(msgspec.Struct, frozen=True):
+    at: int
+    window_ms: int
+    rows: list[TopRow]
+    totals: TopTotals
+    tightest: dict[str, CounterView] = {}
+    """SPIFFE ID -> the limit with the least share left."""

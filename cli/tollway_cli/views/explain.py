@@ -49,7 +49,7 @@ def question_of(
     return {
         "agent": agent or _text(stated, "agent") or _only(sorted(ready.agents), "agent"),
         "provider": provider or _text(stated, "provider") or _only(_providers(ready), "provider"),
-        "path": path or _text(stated, "path") or "/v1/chat/completions",
+        "path": path or _text(stated, "path") or "",
         "body": file.read_text("utf-8") if not whole else body if isinstance(body, str) else json.dumps(body),
     }
 

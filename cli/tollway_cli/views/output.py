@@ -44,7 +44,12 @@ def console(out: TextIO) -> "Console":
     """A console that never cuts a line which goes into a pipe."""
     from rich.console import Console
 
-    return Console(file=out, width=None if out.isatty() else 4096, highlight=False, markup=False)
+    class Ours(Console):
+        def on_broken_pipe(self) -> None:
+            """Whoever read has seen enough: the command's end, and no failure, which rich would make of it."""
+            raise BrokenPipeError
+
+    return Ours(file=out, width=None if out.isatty() else 4096, highlight=False, markup=False)
 
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> "RenderableType":

@@ -39,11 +39,11 @@ def decide(q: Question, learned_output: LearnedOutput) -> Refusal | Admission:
 def _admission(q: Question, learned_output: LearnedOutput) -> Admission:
     assert q.offer is not None  # noqa: S101 - `price_known`
     assert isinstance(q.caller, Caller)  # noqa: S101 - `identity_proven`
-    useful = learned_output(q.caller.spiffe_id, q.call.model) or USEFUL_OUTPUT
+    useful = max(learned_output(q.caller.spiffe_id, q.call.model) or USEFUL_OUTPUT, q.call.least_output)
     most = worst_size(q) or 0
     limits = q.offer.limits
-    input_ceiling = min(q.call.input_bound, limits.context_tokens or q.call.input_bound)
-    dearest = q.offer.row.dearest(input_ceiling, q.call.tier, q.call.audio)
+    input_ceiling = min(q.call.input_bound, (limits.context_tokens or q.call.input_bound) * q.call.prompts)
+    dearest = q.offer.row.dearest(input_ceiling, q.call.tier, q.call.audio, q.call.cache_writes)
     return Admission(
         facts=_facts(q, input_ceiling, dearest),
         demands=tuple(_demand(cover, input_ceiling, q.call.answers, dearest, q.now) for cover in q.covers),
@@ -82,6 +82,8 @@ def _facts(q: Question, input_ceiling: int, dearest: Dearest) -> CallFacts:
         answers=q.call.answers,
         input_rate=dearest.input,
         output_rate=dearest.output,
+        family=q.provider.type.value if q.provider is not None else "",
+        visible_output=not q.offer.limits.hidden_output and not q.call.audio,
     )
 
 

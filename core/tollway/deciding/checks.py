@@ -24,6 +24,8 @@ _SINGLE_HEADERS: Final = frozenset(
         "transfer-encoding",
         "x-api-key",
         "api-key",
+        "anthropic-beta",
+        "anthropic-version",
     }
 )
 
@@ -100,11 +102,12 @@ def operation_known(q: Question) -> Refusal | None:
     return None
 
 
+def features_understood(q: Question) -> Refusal | None:
+    return _refused(q, q.header_edits) if isinstance(q.header_edits, RequestRefused) else None
+
+
 def body_understood(q: Question) -> Refusal | None:
-    if isinstance(q.parsed, RequestRefused):
-        refused = q.parsed
-        return Refusal(refused.kind, refused.reason, refused.message, q.call_id, param=refused.param)
-    return None
+    return _refused(q, q.parsed) if isinstance(q.parsed, RequestRefused) else None
 
 
 def model_allowed(q: Question) -> Refusal | None:
@@ -145,8 +148,8 @@ def output_bounded(q: Question) -> Refusal | None:
         return _refusal(
             q,
             reasons.REQUEST_UNBOUNDED,
-            f"The request names no output cap, and none is known for {q.call.model!r}: send max_completion_tokens, or "
-            f"set defaultMaxOutputTokens in the AIQuota or maxOutputTokens in the AIProvider.",
+            f"The request names no output cap, and none is known for {q.call.model!r}: send one, or set "
+            f"defaultMaxOutputTokens in the AIQuota or maxOutputTokens in the AIProvider.",
         )
     return None
 
@@ -161,6 +164,7 @@ CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("provider open", provider_open),
     ("query", query_allowed),
     ("operation", operation_known),
+    ("features", features_understood),
     ("body", body_understood),
     ("model", model_allowed),
     ("price", price_known),
@@ -189,9 +193,18 @@ def trace(q: Question) -> tuple[tuple[str, str], ...]:
 
 
 def worst_size(q: Question) -> int | None:
-    """The output cap per answer that bounds this call: the request's own, the quotas' default, the model's maximum."""
+    """The output cap per answer that bounds this call: the request's own, the quotas' default, the model's maximum.
+
+    A request's own may be below the least that the provider takes: that is between the two.
+    """
     if q.call.output_cap is not None:
         return q.call.output_cap
+    unasked = _default_size(q)
+    return None if unasked is None else max(unasked, q.call.least_output)
+
+
+def _default_size(q: Question) -> int | None:
+    """The cap of a request that names none."""
     known = [cover.quota.default_max_output_tokens for cover in q.covers]
     defaults = [default for default in known if default is not None]
     if defaults:
@@ -208,6 +221,11 @@ def _name(caller: Caller) -> str:
     if caller.agent is not None:
         return f"The agent {caller.namespace}/{caller.agent}"
     return f"The service account {caller.namespace}/{caller.service_account}"
+
+
+def _refused(q: Question, refused: RequestRefused) -> Refusal:
+    """What a provider's parser says against the request."""
+    return Refusal(refused.kind, refused.reason, refused.message, q.call_id, param=refused.param)
 
 
 def _refusal(q: Question, reason: str, message: str, param: str | None = None) -> Refusal:

@@ -4,12 +4,12 @@ What a check needs is worked out when the first check asks for it, and kept: the
 never parsed, and nothing is parsed twice.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from tollway.deciding.rulebook import Caller, Cover, Offer, RuleBook
-from tollway.providers.port import Family, Operation, ParsedCall, RequestRefused
+from tollway.providers.port import Family, HeaderEdit, Operation, ParsedCall, RequestRefused
 from tollway.providers.registry import family_of
 from tollway.resources.models import AIProvider
 
@@ -59,6 +59,16 @@ class Question:
             return None
         try:
             return self.family.parse(self.operation, self.body, self.headers.get("content-type", ""))
+        except RequestRefused as refused:
+            return refused
+
+    @cached_property
+    def header_edits(self) -> Sequence[HeaderEdit] | RequestRefused:
+        """What of the headers must not travel as it is."""
+        if self.family is None:
+            return ()
+        try:
+            return self.family.header_edits(self.headers)
         except RequestRefused as refused:
             return refused
 

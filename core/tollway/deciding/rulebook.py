@@ -5,7 +5,7 @@ a decision costs the limits that match and not the number of quotas, agents or m
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -13,6 +13,7 @@ from typing import Final
 
 from tollway.identity.spiffe_id import DEFAULT_TRUST_DOMAIN, TrustDomain, agent_id
 from tollway.ledger.port import Counter
+from tollway.ledger.seeding import separated
 from tollway.ledger.units import LIFETIME, Unit
 from tollway.pricing.table import ModelLimits, PriceBook, PriceRow, override_row
 from tollway.resources.models import (
@@ -25,6 +26,7 @@ from tollway.resources.models import (
     ModelRule,
     Per,
     ResourceSet,
+    Selector,
 )
 
 # What is worked out per agent, provider and model is kept for this many combinations. Model names come from callers, so
@@ -86,7 +88,7 @@ class RuleBook:
         )
         self._providers = {provider.meta.name: provider for provider in resources.providers}
         self._quotas = _by_namespace(resources.quotas)
-        self._root_quotas = tuple(q for q in resources.quotas if q.namespaces is not None)
+        self._root_quotas = _Shelf(tuple(q for q in resources.quotas if q.namespaces is not None), _namespaces_of)
         self._labels = {n.meta.name: {**n.meta.labels, _NAME_LABEL: n.meta.name} for n in resources.namespaces}
         self._prices = prices
         self._offer_of_day = lru_cache(_REMEMBERED)(self._make_offer)
@@ -118,8 +120,8 @@ class RuleBook:
     def declared_counters(self) -> Mapping[Counter, int]:
         """Every counter that is known before any call, and its amount. Those by pod, provider or model are not."""
         return {
-            _counter(quota, limit, caller, "", ""): limit.amount
-            for quota in (*(q for listed in self._quotas.values() for q in listed), *self._root_quotas)
+            _counter(quota, limit, _per(quota, caller, "", "")): limit.amount
+            for quota in (*(q for shelf in self._quotas.values() for q in shelf.quotas), *self._root_quotas.quotas)
             if not {Per.POD, Per.PROVIDER, Per.MODEL}.intersection(quota.per)
             for caller in self._declared_callers(quota)
             for limit in quota.limits
@@ -148,13 +150,14 @@ class RuleBook:
 
     def _covers(self, caller: Caller, provider: str, model: str) -> tuple[Cover, ...]:
         return tuple(
-            Cover(quota, limit, _counter(quota, limit, caller, provider, model))
+            Cover(quota, limit, _counter(quota, limit, per))
             for quota in self._matching(caller, provider, model)
+            for per in [_per(quota, caller, provider, model)]
             for limit in quota.limits
         )
 
     def _matching(self, caller: Caller, provider: str, model: str) -> Iterable[AIQuota]:
-        for quota in (*self._quotas.get(caller.namespace, ()), *self._root_quotas):
+        for quota in self._near(caller):
             if (
                 self._selects_namespace(quota, caller.namespace)
                 and self._selects_agent(quota, caller)
@@ -162,6 +165,14 @@ class RuleBook:
                 and (Per.POD not in quota.per or caller.pod)
             ):
                 yield quota
+
+    def _near(self, caller: Caller) -> Iterable[AIQuota]:
+        """The quotas that may match `caller`: few, however many there are."""
+        agent = self.agent(caller.namespace, caller.agent) if caller.agent is not None else None
+        own = self._quotas.get(caller.namespace)
+        if own is not None:
+            yield from own.near(agent.meta.labels if agent is not None else {})
+        yield from self._root_quotas.near(self._namespace_labels(caller.namespace))
 
     def _selects_namespace(self, quota: AIQuota, namespace: str) -> bool:
         if quota.namespaces is None:
@@ -195,12 +206,36 @@ def model_rule(provider: AIProvider, model: str) -> ModelRule | None:
     return next((rule for rule in provider.models if fnmatchcase(model, rule.name)), None)
 
 
-def _by_namespace(quotas: Iterable[AIQuota]) -> Mapping[str, tuple[AIQuota, ...]]:
+class _Shelf:
+    """Quotas by one of the labels that each asks for, so that finding those of a caller does not look at all."""
+
+    def __init__(self, quotas: tuple[AIQuota, ...], selector: Callable[[AIQuota], Selector | None]) -> None:
+        self.quotas = quotas
+        self._places: defaultdict[tuple[str, str] | None, list[int]] = defaultdict(list)
+        for place, quota in enumerate(quotas):
+            asked = selector(quota)
+            self._places[next(iter(asked.match_labels.items()), None) if asked is not None else None].append(place)
+
+    def near(self, labels: Mapping[str, str]) -> Iterable[AIQuota]:
+        """Those that ask for one of `labels`, or for none, in order."""
+        found = [place for label in (None, *labels.items()) for place in self._places.get(label, ())]
+        return (self.quotas[place] for place in sorted(found))
+
+
+def _agents_of(quota: AIQuota) -> Selector | None:
+    return quota.agents
+
+
+def _namespaces_of(quota: AIQuota) -> Selector | None:
+    return quota.namespaces
+
+
+def _by_namespace(quotas: Iterable[AIQuota]) -> Mapping[str, _Shelf]:
     found: defaultdict[str, list[AIQuota]] = defaultdict(list)
     for quota in quotas:
         if quota.namespaces is None:
             found[quota.meta.namespace].append(quota)
-    return {namespace: tuple(listed) for namespace, listed in found.items()}
+    return {namespace: _Shelf(tuple(listed), _agents_of) for namespace, listed in found.items()}
 
 
 def _selects_model(quota: AIQuota, provider: str, model: str) -> bool:
@@ -209,21 +244,21 @@ def _selects_model(quota: AIQuota, provider: str, model: str) -> bool:
     )
 
 
-def _counter(quota: AIQuota, limit: Limit, caller: Caller, provider: str, model: str) -> Counter:
-    values = {
-        Per.AGENT: caller.agent or f"sa/{caller.service_account}",
-        Per.POD: caller.pod,
-        Per.SERVICE_ACCOUNT: caller.service_account,
-        Per.NAMESPACE: caller.namespace,
-        Per.PROVIDER: provider,
-        Per.MODEL: model,
-    }
-    per = {each.value: values[each] for each in quota.per}
+def _per(quota: AIQuota, caller: Caller, provider: str, model: str) -> tuple[tuple[str, str], ...]:
+    if not quota.per:
+        return ()
+    values = separated(
+        caller.namespace, caller.service_account, caller.agent, pod=caller.pod, provider=provider, model=model
+    )
+    keys = {each.value for each in quota.per}
     if Per.AGENT in quota.per or Per.SERVICE_ACCOUNT in quota.per:
         # Names are unique within a namespace only, and a quota of the root namespace may span several.
-        per.setdefault(Per.NAMESPACE.value, caller.namespace)
-    window = limit.window or LIFETIME
-    return Counter(quota.meta.namespace, quota.meta.name, limit.name, limit.unit, window, tuple(sorted(per.items())))
+        keys.add(Per.NAMESPACE.value)
+    return tuple((key, values[key]) for key in sorted(keys))
+
+
+def _counter(quota: AIQuota, limit: Limit, per: tuple[tuple[str, str], ...]) -> Counter:
+    return Counter(quota.meta.namespace, quota.meta.name, limit.name, limit.unit, limit.window or LIFETIME, per)
 
 
 def _overridden(provider: AIProvider, model: str, priced_as: str) -> PriceRow | None:

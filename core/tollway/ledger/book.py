@@ -4,7 +4,7 @@ Every store runs these same operations, each inside one transaction of its own. 
 decision is complete, so an operation that raises has changed nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from typing import Final, Protocol
 
@@ -28,6 +28,7 @@ from tollway.ledger.port import (
     Source,
     Taken,
 )
+from tollway.ledger.seeding import Seeding, Unseeded
 from tollway.ledger.units import Amounts, WindowKind
 
 MAX_TEXT: Final = 1_024
@@ -50,8 +51,34 @@ class Tables(Protocol):
         """Open records whose deadline is not after `now`, the oldest deadlines first."""
         ...
 
-    def see(self, counter: Counter, limit: int) -> None:
-        """Remember the limit in force of `counter`, which may be new."""
+    def older(self, granted_before: int, at_most: int) -> Sequence[Record]:
+        """Open records that were granted before that moment, the oldest deadlines first."""
+        ...
+
+    def see(self, counter: Counter, limit: int) -> int | None:
+        """Remember the limit in force of `counter`, which may be new.
+
+        None where this limit is counted as it was, or is new. Else `counter` misses the calls that counted on others
+        of its limit, of another shape, from their grants after the row returned; until `seeded` says otherwise.
+        """
+        ...
+
+    def seeded(self, counter: Counter) -> None:
+        """From now on the limit of `counter` is counted in its shape, and no call up to the latest row is missing."""
+        ...
+
+    def rows_since(self, after: int, since: int) -> Iterable[JournalRow]:
+        """The rows behind the row `after`, from the moment `since` on, in order."""
+        ...
+
+    def history(self, call_id: str) -> Iterable[JournalRow]:
+        """All rows of a call that was granted, in order."""
+        ...
+
+    def open_records(self) -> Iterable[Record]: ...
+
+    def keep(self, record: Record) -> None:
+        """Keep `record`, which was granted before, as it is from now on. No row tells of it."""
         ...
 
     def limit(self, counter: Counter) -> int:
@@ -88,13 +115,15 @@ class Book:
 
     def reserve(
         self, hold_id: str, facts: CallFacts, demands: Sequence[Demand], sizes: Sizes, now: int, deadline: int
-    ) -> Granted | Short:
+    ) -> Granted | Short | Unseeded:
         _require_countable(demands, sizes)
+        _require_limits_once(demands)
         if self._tables.record(hold_id) is not None:
             raise DuplicateHold(f"The ledger already knows a call {hold_id!r}; every call needs an id of its own.")
         now = self._not_before(now)
         for demand in demands:
-            self._tables.see(demand.counter, demand.limit)
+            if (unseeded := self.unseeded(demand.counter, demand.limit, now)) is not None:
+                return unseeded
         lines = [Line(demand, self._use(demand.counter, now)) for demand in demands]
         size = granted_size(lines, sizes, self._policy)
         if size is None:
@@ -139,12 +168,14 @@ class Book:
         self._write(holds.settled(record, amounts, source, self._not_before(now)))
         return Settlement.SETTLED if record.open else Settlement.CORRECTED
 
-    def expire(self, now: int, at_most: int) -> Sequence[str]:
+    def expire(self, now: int, granted_before: int, at_most: int) -> Sequence[str]:
         """End at most `at_most` holds: a transaction that ends thousands would keep every caller waiting."""
-        overdue = self._tables.overdue(now, at_most)
-        for record in overdue:
+        ending = self._tables.overdue(now, at_most)
+        if granted_before and not ending:
+            ending = self._tables.older(granted_before, at_most)
+        for record in ending:
             self._write(holds.expired(record, self._not_before(now)))
-        return [record.hold.hold_id for record in overdue]
+        return [record.hold.hold_id for record in ending]
 
     def record_refusal(self, refused: Refused, now: int) -> None:
         row = JournalRow(
@@ -157,6 +188,34 @@ class Book:
             message=refused.message[:MAX_TEXT],
         )
         self._tables.write(row, None)
+
+    def unseeded(self, counter: Counter, limit: int, now: int) -> Unseeded | None:
+        """See `counter` with its limit in force; what it must be seeded with before a call may count on it."""
+        after = self._tables.see(counter, limit)
+        return None if after is None else Unseeded(counter, limit, after, self._not_before(now))
+
+    def seed(self, seeding: Seeding, now: int) -> None:
+        """Finish `seeding` with the rows that it has not taken yet, and write what it comes to."""
+        if self._tables.see(seeding.counter, seeding.limit) != seeding.after:
+            return  # another process was faster
+        now, seeding = self._not_before(now), seeding.copy()
+        if seeding.since is not None:
+            for row in self._tables.rows_since(seeding.reached, seeding.since):
+                seeding.take(row)
+        for call_id in seeding.strays(self._tables.open_records()):
+            seeding.recall(self._tables.history(call_id))
+        self._adopt(seeding, now)
+
+    def _adopt(self, seeding: Seeding, now: int) -> None:
+        for counter in seeding.counters:
+            self._tables.see(counter, seeding.limit)
+        for call_id, former, claim in seeding.claims():
+            record = self._tables.record(call_id)
+            assert record is not None  # noqa: S101 - it was granted
+            self._tables.keep(holds.also_counted(record, former, claim))
+        for row in seeding.rows(now):
+            self._tables.write(row, None)
+        self._tables.seeded(seeding.counter)
 
     def _not_before(self, now: int) -> int:
         return max(now, self._tables.clock())
@@ -193,8 +252,7 @@ class Book:
 
 def _span(counter: Counter, now: int) -> tuple[int, int]:
     """The first and last bucket that count at `now`."""
-    window = window_of(counter)
-    return windows.counted_from(window, now), windows.bucket(window, now)
+    return windows.span(window_of(counter), now)
 
 
 def _extension_span(claim: Claim, now: int) -> tuple[int, int]:
@@ -229,10 +287,13 @@ def _require_countable(demands: Sequence[Demand], sizes: Sizes) -> None:
     """Raise ValueError for what no store could count exactly, before anything is read."""
     if not 0 <= sizes.useful <= sizes.most <= MAX_AMOUNT:
         raise ValueError(f"A call needs 0 <= useful <= most <= {MAX_AMOUNT}, not {sizes}.")
-    if len({demand.counter for demand in demands}) != len(demands):
-        raise ValueError("A call may name a counter only once: two demands on one would each see all that is left.")
     for demand in demands:
         _require_demand(demand, sizes.most)
+
+
+def _require_limits_once(demands: Sequence[Demand]) -> None:
+    if len({demand.counter.line for demand in demands}) != len(demands):
+        raise ValueError("A call may name a limit only once: two demands on one would each see all that is left.")
 
 
 def _require_demand(demand: Demand, most: int) -> None:

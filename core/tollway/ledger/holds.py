@@ -6,13 +6,13 @@ stories, whatever the order of events.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate, zip_longest
 from typing import Final, NamedTuple
 
 from tollway.ledger import windows
 from tollway.ledger.arithmetic import window_of
-from tollway.ledger.port import CallFacts, Demand, Entry, Hold, JournalRow, RowKind, Source
+from tollway.ledger.port import CallFacts, Counter, Demand, Entry, Hold, JournalRow, RowKind, Source
 from tollway.ledger.units import Amounts, Unit, WindowKind
 
 MAX_AMOUNT: Final = 9_000_000_000_000_000
@@ -27,8 +27,7 @@ class Lot(NamedTuple):
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """What a hold has of one counter. `lots` are in the order of time; `charged` is what it came to, 0 while open."""
 
     demand: Demand
@@ -41,8 +40,7 @@ class Claim:
         return sum(lot.amount for lot in self.lots)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A hold with its claims, in the order of the call's demands: all that a store keeps of it."""
 
     hold: Hold
@@ -53,8 +51,7 @@ class Record:
         return self.hold.source is None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What one event writes: the record as it is from now on, and its row (`seq` is the store's to give)."""
 
     record: Record
@@ -70,7 +67,7 @@ def granted(hold_id: str, facts: CallFacts, demands: Sequence[Demand], size: int
 def extended(record: Record, demands: Sequence[Demand], size: int, now: int) -> Change:
     """Raise an open hold to `size`; `demands` are its own, with the limits in force now."""
     claims = tuple(
-        replace(claim, demand=demand, lots=_added(claim, demand.at(size) - claim.held, now))
+        claim._replace(demand=demand, lots=added(claim, demand.at(size) - claim.held, now))
         for claim, demand in zip(record.claims, demands, strict=True)
     )
     return _change(record, Record(replace(record.hold, size=size), claims), RowKind.EXTEND, now)
@@ -78,20 +75,21 @@ def extended(record: Record, demands: Sequence[Demand], size: int, now: int) -> 
 
 def lowered(record: Record, size: int, now: int) -> Change:
     """Lower an open hold to `size`: what it took last is given back first."""
-    claims = tuple(replace(claim, lots=_kept(claim.lots, claim.demand.at(size))) for claim in record.claims)
+    claims = tuple(claim._replace(lots=kept(claim.lots, claim.demand.at(size))) for claim in record.claims)
     return _change(record, Record(replace(record.hold, size=size), claims), RowKind.LOWER, now)
 
 
 def settled(record: Record, amounts: Amounts, source: Source, now: int) -> Change:
     """End an open hold with what it consumed, or correct an ended one, also above what was held: it is a fact."""
     claims = tuple(Claim(claim.demand, claim.lots, amounts.of(claim.demand.counter.unit)) for claim in record.claims)
-    ended = Record(replace(record.hold, source=source, amounts=amounts), claims)
+    hold = record.hold
+    ended = Record(Hold(hold.hold_id, hold.facts, hold.size, hold.deadline, hold.granted_at, source, amounts), claims)
     return _change(record, ended, RowKind.SETTLE if record.open else RowKind.CORRECT, now)
 
 
 def expired(record: Record, now: int) -> Change:
     """End an open hold whose deadline passed: every counter is charged what was held of it."""
-    claims = tuple(replace(claim, charged=_ceiling(claim)) for claim in record.claims)
+    claims = tuple(claim._replace(charged=_ceiling(claim)) for claim in record.claims)
     hold = replace(record.hold, source=Source.CEILING, amounts=ceiling(record.hold))
     return _change(record, Record(hold, claims), RowKind.EXPIRE, now)
 
@@ -104,6 +102,13 @@ def ceiling(hold: Hold) -> Amounts:
     )
 
 
+def also_counted(record: Record, former: Counter, claim: Claim) -> Record:
+    """`record` with one claim more: what it has of `former` counts on `claim`'s counter too, from now on."""
+    demand = next(each.demand for each in record.claims if each.demand.counter == former)
+    demand = replace(demand, counter=claim.demand.counter, limit=claim.demand.limit)
+    return record._replace(claims=(*record.claims, claim._replace(demand=demand)))
+
+
 def _ceiling(claim: Claim) -> int:
     return 0 if claim.demand.counter.unit is Unit.CONCURRENT else claim.held
 
@@ -114,7 +119,7 @@ def _claim(demand: Demand, size: int, now: int) -> Claim:
     return Claim(demand, (Lot(windows.bucket(window_of(demand.counter), now), demand.at(size)),))
 
 
-def _added(claim: Claim, amount: int, now: int) -> tuple[Lot, ...]:
+def added(claim: Claim, amount: int, now: int) -> tuple[Lot, ...]:
     """`claim.lots` and `amount` more: of a rolling counter in the bucket of now, else in that of the admission."""
     *earlier, last = claim.lots
     bucket = extension_bucket(claim, now)
@@ -130,13 +135,13 @@ def extension_bucket(claim: Claim, now: int) -> int:
     return windows.bucket(window_of(counter), now) if rolls else claim.lots[-1].bucket
 
 
-def _kept(lots: tuple[Lot, ...], total: int) -> tuple[Lot, ...]:
+def kept(lots: tuple[Lot, ...], total: int) -> tuple[Lot, ...]:
     """`lots` cut down to `total`, the latest first; the first lot stays, so that its bucket is known."""
-    cut = [Lot(lot.bucket, amount) for lot, amount in zip(lots, _poured(lots, total), strict=True)]
+    cut = [Lot(lot.bucket, amount) for lot, amount in zip(lots, poured(lots, total), strict=True)]
     return (cut[0], *(lot for lot in cut[1:] if lot.amount))
 
 
-def _poured(lots: Sequence[Lot], total: int) -> list[int]:
+def poured(lots: Sequence[Lot], total: int) -> list[int]:
     """`total` poured over `lots`, the earliest filled first; what is above them all goes into the last."""
     if len(lots) == 1:
         return [total]
@@ -144,24 +149,6 @@ def _poured(lots: Sequence[Lot], total: int) -> list[int]:
     amounts = [max(0, min(lot.amount, total - gone)) for lot, gone in zip(lots, before, strict=False)]
     amounts[-1] += max(0, total - before[-1])
     return amounts
-
-
-class _Standing(NamedTuple):
-    """What a record has standing in one bucket of a counter."""
-
-    bucket: int
-    held: int
-    used: int
-
-
-_NOTHING: Final = _Standing(-1, 0, 0)
-
-
-def _standing(record: Record, claim: Claim) -> list[_Standing]:
-    if record.open:
-        return [_Standing(bucket, amount, 0) for bucket, amount in claim.lots]
-    poured = _poured(claim.lots, claim.charged)
-    return [_Standing(lot.bucket, 0, used) for lot, used in zip(claim.lots, poured, strict=True)]
 
 
 def _change(before: Record | None, after: Record, kind: RowKind, now: int, facts: CallFacts | None = None) -> Change:
@@ -186,18 +173,29 @@ def _entries(before: Record | None, after: Record) -> Iterator[Entry]:
     if before is None:
         # Every counter of a grant is named, also one that nothing was taken of: its limit was asked.
         for claim in after.claims:
-            yield from (_entry(claim, now) for now in _standing(after, claim))
+            for bucket, amount in claim.lots:
+                yield _entry(claim, bucket, amount, 0)
         return
     for old, new in zip(before.claims, after.claims, strict=True):
-        # Lots only ever come and go at the end, so the n-th of both stand in the same bucket.
-        for was, stands in zip_longest(_standing(before, old), _standing(after, new), fillvalue=_NOTHING):
+        # Lots only ever come and go at the end, so the n-th of both are in the same bucket.
+        lots = max(old.lots, new.lots, key=len)
+        for lot, was, stands in zip_longest(lots, _standing(before, old), _standing(after, new), fillvalue=_NOTHING):
             if was != stands:
-                bucket = max(was.bucket, stands.bucket)
-                yield _entry(new, _Standing(bucket, stands.held - was.held, stands.used - was.used))
+                yield _entry(new, lot[0], stands[0] - was[0], stands[1] - was[1])
 
 
-def _entry(claim: Claim, change: _Standing) -> Entry:
-    return Entry(claim.demand.counter, change.bucket, change.held, change.used, claim.demand.limit)
+def _standing(record: Record, claim: Claim) -> list[tuple[int, int]]:
+    """(held, used) of each lot."""
+    if record.open:
+        return [(lot.amount, 0) for lot in claim.lots]
+    return [(0, used) for used in poured(claim.lots, claim.charged)]
+
+
+_NOTHING: Final = (0, 0)
+
+
+def _entry(claim: Claim, bucket: int, held: int, used: int) -> Entry:
+    return Entry(claim.demand.counter, bucket, held, used, claim.demand.limit)
 
 
 def own(claim: Claim, first: int, last: int) -> int:

@@ -8,7 +8,7 @@ All operations are atomic over all counters of the call. `now` and deadlines are
 Unix epoch; a store never lets `now` go back. The arithmetic is in `arithmetic`, pure; stores only read and write.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Final, Protocol
@@ -33,6 +33,16 @@ class Counter:
     def __hash__(self) -> int:
         # Every grant looks its counters up several times; what else may differ seldom does.
         return hash((self.namespace, self.quota, self.limit, self.per))
+
+    @property
+    def line(self) -> tuple[str, str, str, str]:
+        """Which limit is counted: the same before and after its window, time zone or separation changed."""
+        return self.namespace, self.quota, self.limit, self.unit._value_
+
+    @property
+    def shape(self) -> tuple[Window, tuple[str, ...]]:
+        """How the limit is counted: over which window, and separately by what."""
+        return self.window, tuple([key for key, _ in self.per])
 
     @property
     def order(self) -> tuple[object, ...]:
@@ -107,6 +117,10 @@ class CallFacts:
     input_rate: int = 0
     output_rate: int = 0
     """Pico-USD per token at the dearest class this call can lead to."""
+    family: str = ""
+    """The provider's type, so that its usage can be read even when the provider is gone."""
+    visible_output: bool = False
+    """All output that is billed is also sent: no hidden reasoning, no audio."""
     checks: tuple[tuple[str, str], ...] = ()
     # Seams: filled by later features, columns of the journal from the first day.
     task: str = ""
@@ -232,13 +246,16 @@ class RowKind(StrEnum):
     EXPIRE = "expire"
     CORRECT = "correct"
     REFUSE = "refuse"
+    SEED = "seed"
+    """What counters begin with whose limit was counted another way before; of no call of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournalRow:
     """One line of the journal: what happened to one call, and its changes of every counter.
 
-    `facts` stand on grants and refusals; `amounts` and `source` on ends and corrections; `reason` on refusals.
+    `facts` stand on grants and refusals; `amounts` and `source` on ends and corrections; `reason` on refusals. A seed
+    is of many calls, and names none.
     """
 
     seq: int
@@ -287,6 +304,55 @@ class Mismatch:
     """(held, used) each."""
 
 
+NOTHING: Final = Amounts()
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What one agent did with one model of one provider since some moment.
+
+    `amounts` is what the calls that ended since then consumed, as it is known now; `held` (nano-USD) is the ceiling of
+    those that are open, whenever they began.
+    """
+
+    agent: str
+    namespace: str
+    provider: str
+    model: str
+    ended: int = 0
+    refused: int = 0
+    open: int = 0
+    amounts: Amounts = NOTHING
+    held: int = 0
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Spendings are listed in the order of this."""
+        return self.agent, self.provider, self.model, self.namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """How often one agent was refused for one reason."""
+
+    agent: str
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What is going on in a ledger."""
+
+    latest: int | None
+    """When the journal's last row was written; None while it is empty."""
+    first_deadline: int | None
+    """The earliest deadline of an open hold."""
+    spending: tuple[Spending, ...]
+    refusals: tuple[Refusals, ...] = ()
+    """Ordered by agent and reason."""
+
+
 class Ledger(Protocol):
     """What a store offers. Every store passes the one contract suite in `tests/ledger`."""
 
@@ -312,16 +378,24 @@ class Ledger(Protocol):
         """End a hold with what it consumed (nothing: a release), or correct it. Idempotent per hold and source."""
         ...
 
-    def expire(self, now: int) -> Sequence[str]:
-        """End every hold past its deadline, charged at its ceiling; returns their ids."""
+    def expire(self, now: int, granted_before: int = 0) -> Sequence[str]:
+        """End every hold past its deadline, charged at its ceiling; returns their ids.
+
+        `granted_before`: and every open hold that is older, because the gateway that carried them is gone. A ledger has
+        the holds of one gateway; one that several share would have to tell them apart.
+        """
         ...
 
     def record_refusal(self, refused: Refused, now: int) -> None: ...
 
     def hold(self, hold_id: str) -> Hold | None: ...
 
-    def counters(self, now: int) -> Sequence[CounterState]:
-        """All counters with anything in their current window, ordered by counter."""
+    def counters(self, now: int, only: Collection[Counter] | None = None) -> Sequence[CounterState]:
+        """All counters (of `only`) with anything in their current window, ordered by counter."""
+        ...
+
+    def activity(self, since: int) -> Activity:
+        """What happened since a moment; costs the rows since then and the open holds, not the whole journal."""
         ...
 
     def journal(self, calls: CallFilter = ALL_CALLS) -> Iterable[JournalRow]:

@@ -52,6 +52,14 @@ def counted_from(window: Window | None, now: int) -> int:
     return bucket(window, now)
 
 
+def span(window: Window | None, now: int) -> tuple[int, int]:
+    """The first and the last bucket that count at `now`."""
+    if window is not None and window.kind is WindowKind.ROLLING:
+        return counted_from(window, now), bucket(window, now)
+    only = bucket(window, now)
+    return only, only
+
+
 def leaves_at(window: Window | None, bucket: int) -> int | None:
     """The first moment at which `bucket` no longer counts; None: it counts for ever."""
     if window is None or window.kind is WindowKind.LIFETIME:

@@ -12,7 +12,7 @@ from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
-from tollway.pricing.usage import Usage
+from tollway.pricing.usage import CacheWrites, Usage
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -45,8 +45,9 @@ class Rates(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
             + usage.audio_output * self.audio_output
         )
 
-    def dearest_input(self, audio: bool) -> int:
-        text = max(self.input, self.cache_read, self.cache_write_5m, self.cache_write_1h)
+    def dearest_input(self, audio: bool, writes: CacheWrites) -> int:
+        written = (0, self.cache_write_5m, self.cache_write_1h)[: writes + 1]
+        text = max(self.input, self.cache_read, *written)
         return max(text, self.audio_input) if audio else text
 
     def dearest_output(self, audio: bool) -> int:
@@ -95,12 +96,13 @@ class PriceRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Nano-USD of `usage`, rounded up. A tier that the row does not know costs what its dearest tier does."""
         return -(-max(_total(steps, usage) for steps in self._answering(usage.tier)) // 1000)
 
-    def dearest(self, input_bound: int, tier: str, audio: bool) -> Dearest:
+    def dearest(self, input_bound: int, tier: str, audio: bool, writes: CacheWrites = CacheWrites.ONE_HOUR) -> Dearest:
         """The dearest prices that a call with at most `input_bound` tokens of input can meet.
 
         `tier` is the one that the request asks for: it, or the standard one, answers; where the row does not know it
-        (and for "auto") any may. `audio`: the call may bill audio tokens. For all usage within these bounds,
-        `cost(usage) <= ceil((input tokens * input + output tokens * output) / 1000)`.
+        (and for "auto") any may. `audio`: the call may bill audio tokens, `writes`: and these writings to the cache.
+
+        For all usage in these bounds, `cost(usage) <= ceil((input tokens * input + output tokens * output) / 1000)`.
         """
         rates = [
             step.rates
@@ -108,7 +110,7 @@ class PriceRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             for step in steps
             if step.above == 0 or step.above < input_bound
         ]
-        return Dearest(max(r.dearest_input(audio) for r in rates), max(r.dearest_output(audio) for r in rates))
+        return Dearest(max(r.dearest_input(audio, writes) for r in rates), max(r.dearest_output(audio) for r in rates))
 
     def to_json(self) -> str:
         return msgspec.json.encode(self).decode()

@@ -1,6 +1,15 @@
 """What a provider says a call consumed, in the classes that providers price."""
 
 from dataclasses import dataclass
+from enum import IntEnum
+
+
+class CacheWrites(IntEnum):
+    """The dearest writing to a provider's cache that a call can be billed for; each includes those before it."""
+
+    NONE = 0
+    FIVE_MINUTES = 1
+    ONE_HOUR = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from tollway.pricing.usage import Usage
+from tollway.pricing.usage import CacheWrites, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,18 @@ class Edit:
     offset: int
     length: int
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderEdit:
+    """Send the header `name` (lower case) with `value`, or not at all where that is empty.
+
+    `removed` are the words that are taken out of its value, printable: the caller is told of them.
+    """
+
+    name: str
+    value: str
+    removed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +45,9 @@ class Operation:
 class ParsedCall:
     """What a request's bytes say, as far as it matters for deciding. The bytes themselves go on, but for edits.
 
-    `output_cap` is the request's own cap for one answer (None: it names none), `answers` how many it asks for,
-    `input_bound` the provable upper bound of its input tokens: UTF-8 bytes plus a fixed overhead.
-    `wants_usage`: the caller itself asked to see usage in its stream. `tier` is the requested service tier.
+    `output_cap` is the request's own cap for one answer (None: it names none; 0: the operation has no output),
+    `answers` how many it asks for, `input_bound` the provable upper bound of its input tokens: UTF-8 bytes plus a fixed
+    overhead. `wants_usage`: the caller itself asked to see usage in its stream. `tier` is the requested service tier.
     """
 
     operation: Operation
@@ -48,6 +60,12 @@ class ParsedCall:
     tier: str = ""
     audio: bool = False
     """The call may bill audio tokens."""
+    prompts: int = 1
+    """How many texts the model reads apart from each other: its context window bounds each."""
+    least_output: int = 1
+    """The smallest output cap that the provider takes."""
+    cache_writes: CacheWrites = CacheWrites.ONE_HOUR
+    """The dearest writing to the provider's cache that the call can lead to."""
 
 
 class Kind(StrEnum):
@@ -114,6 +132,13 @@ class Family(Protocol):
     @property
     def allowed_query(self) -> frozenset[str]: ...
 
+    def header_edits(self, headers: Mapping[str, str]) -> Sequence[HeaderEdit]:
+        """What must not travel in `allowed_headers`, of these (lower-case names): what would change price or features.
+
+        Raises `RequestRefused` where one that must be there is not.
+        """
+        ...
+
     @property
     def usage_fields(self) -> Mapping[str, tuple[str, ...]]:
         """For Envoy's extractors: metadata key -> path of the value in a JSON answer or in an event of a stream."""
@@ -136,7 +161,26 @@ class Family(Protocol):
         """Usage from the values that Envoy extracted under `usage_fields`; None if there is none in them."""
         ...
 
+    @property
+    def counts_along(self) -> bool:
+        """Whether `usage` may come of what a stream says before its end: then it is final only if that end came."""
+        ...
+
+    def usage_so_far(self, fields: Mapping[str, int | float | str]) -> Usage | None:
+        """What a stream that was cut had said: its input is final, its output a beginning. None if it had said none."""
+        ...
+
     def refusal(self, refusal: Refusal) -> Answer: ...
+
+    @property
+    def usual_path(self) -> str:
+        """Where a request goes of which only the body is known."""
+        ...
+
+    @property
+    def usual_headers(self) -> Mapping[str, str]:
+        """What every SDK of this family sends, as far as a decision depends on it."""
+        ...
 
     def base_url(self, prefix: str) -> str:
         """The URL this family's SDK takes, from `http://host:port/<provider name>`."""

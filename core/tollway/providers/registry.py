@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Final
 
+from tollway.providers.anthropic.family import ANTHROPIC
 from tollway.providers.openai.family import OPENAI, OPENAI_COMPATIBLE
 from tollway.providers.port import Family
 
-_FAMILIES: Final[Mapping[str, Family]] = {family.name: family for family in (OPENAI, OPENAI_COMPATIBLE)}
+_FAMILIES: Final[Mapping[str, Family]] = {family.name: family for family in (OPENAI, OPENAI_COMPATIBLE, ANTHROPIC)}
 
 
 def family_of(type_name: str) -> Family | None:

@@ -24,7 +24,7 @@ from tollway.resources.models import (
     ResourceSet,
 )
 
-SERVED_TYPES: Final = frozenset({ProviderType.OPENAI, ProviderType.OPENAI_COMPATIBLE})
+SERVED_TYPES: Final = frozenset({ProviderType.ANTHROPIC, ProviderType.OPENAI, ProviderType.OPENAI_COMPATIBLE})
 _KEYLESS_TYPES: Final = frozenset({ProviderType.VERTEX, ProviderType.BEDROCK})
 """Types whose credential is not one API key in a header."""
 _COVERING_UNITS: Final = frozenset({Unit.COST, Unit.TOKENS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS})
@@ -171,7 +171,7 @@ def _on_credential(provider: AIProvider, view: _View) -> _Said:
 
 
 def _no_secret(name: str, elsewhere: list[Meta]) -> str:
-    said = f"there is no Secret {name} in {ROOT_NAMESPACE}, so its calls travel without a key"
+    said = f"there is no Secret {name} in {ROOT_NAMESPACE}, so it is not served"
     if elsewhere:
         return f"{said}: move the one in namespace {elsewhere[0].namespace} there"
     return f"{said}: declare it there"

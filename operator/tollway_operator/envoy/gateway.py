@@ -87,7 +87,7 @@ def _manager(settings: GatewaySettings) -> hcm.HttpConnectionManager:
     manager = connection_manager("road", settings.xds_dir, gateway_filters(settings))
     manager.local_reply_config = gateway_replies()
     manager.access_log = access_logs(settings.access_log)
-    manager.access_log_options = while_open()
+    manager.access_log_options = while_open(settings.still_open_ms)
     _limit(manager, settings)
     _distrust(manager)
     _number_calls(manager)

@@ -20,9 +20,8 @@ from tollway_operator.envoy.vocabulary import (
 )
 
 LOG_NAME = "tollway"
-STILL_OPEN_S = 15
-"""How often a call that runs on says so: its hold is renewed by that."""
-
+CONTENT_ENCODING = "content-encoding"
+"""An answer that is compressed all the same holds more than its bytes."""
 FILE_FORMAT = {
     "id": "%REQ(x-request-id)%",
     "call": f"%DYNAMIC_METADATA({EXT_AUTHZ}:call)%",
@@ -43,6 +42,7 @@ FILE_FORMAT = {
     "type": "%ACCESS_LOG_TYPE%",
     "tls_group": "%DOWNSTREAM_TLS_GROUP%",
     "content_type": "%RESP(content-type)%",
+    "content_encoding": f"%RESP({CONTENT_ENCODING})%",
 }
 """A line of the file. Values keep their JSON types; what there is none of is null. Times in ms."""
 
@@ -51,8 +51,9 @@ def access_logs(path: str) -> list[accesslog.AccessLog]:
     return [_file(path), _service()]
 
 
-def while_open() -> hcm.HttpConnectionManagerHcmAccessLogOptions:
-    return hcm.HttpConnectionManagerHcmAccessLogOptions(access_log_flush_interval=seconds(STILL_OPEN_S))
+def while_open(still_open_ms: int) -> hcm.HttpConnectionManagerHcmAccessLogOptions:
+    """A call that runs on says so: its hold is renewed by that."""
+    return hcm.HttpConnectionManagerHcmAccessLogOptions(access_log_flush_interval=seconds(still_open_ms / 1000))
 
 
 def _file(path: str) -> accesslog.AccessLog:
@@ -71,5 +72,7 @@ def _service() -> accesslog.AccessLog:
         # Each entry at once: the next call of a sequential agent must find this one settled.
         buffer_size_bytes=0,
     )
-    config = grpc_log.HttpGrpcAccessLogConfig(common_config=common)
+    config = grpc_log.HttpGrpcAccessLogConfig(
+        common_config=common, additional_response_headers_to_log=[CONTENT_ENCODING]
+    )
     return accesslog.AccessLog(name="envoy.access_loggers.http_grpc", typed_config=packed(config))

@@ -41,6 +41,8 @@ class GatewaySettings:
     silence_s: int = 600
     """For how long a provider may be silent: models that think stream nothing for minutes."""
     longest_stream_s: int = 3_600
+    still_open_ms: int = 15_000
+    """How often a call that runs on says so: well within the time after which its hold would expire."""
 
     def __post_init__(self) -> None:
         for path in (self.check_socket, self.logs_socket, self.admin_socket):

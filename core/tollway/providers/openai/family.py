@@ -6,14 +6,18 @@ from types import MappingProxyType
 from typing import Final
 
 from tollway.pricing.usage import Usage
-from tollway.providers.openai.edits import chat_completion_edits
-from tollway.providers.openai.fields import EXTENSIONS
+from tollway.providers.openai import chat_completions, embeddings, responses
+from tollway.providers.openai.dialect import Described, Dialect
 from tollway.providers.openai.refusals import openai_answer
-from tollway.providers.openai.request import CHAT_COMPLETIONS, parse_chat_completion
-from tollway.providers.openai.usage import USAGE_FIELDS, chat_completion_usage
-from tollway.providers.port import Answer, Edit, Operation, ParsedCall, Refusal
+from tollway.providers.openai.usage import USAGE_FIELDS, openai_usage
+from tollway.providers.port import Answer, Edit, HeaderEdit, Operation, ParsedCall, Refusal
 
-_OPERATIONS: Final = {("POST", "/v1/chat/completions"): CHAT_COMPLETIONS}
+_AT: Final[Mapping[tuple[str, str], Described]] = {
+    ("POST", "/v1/chat/completions"): chat_completions.DESCRIBED,
+    ("POST", "/v1/responses"): responses.DESCRIBED,
+    ("POST", "/v1/embeddings"): embeddings.DESCRIBED,
+}
+_NAMED: Final = {described.operation.name: described for described in _AT.values()}
 
 PLACEHOLDER_KEY: Final = "tollway-holds-the-key"
 """The SDK does not start without a key; the gateway puts the real one in its place."""
@@ -21,40 +25,47 @@ PLACEHOLDER_KEY: Final = "tollway-holds-the-key"
 
 @dataclass(frozen=True, slots=True)
 class OpenAIFamily:
-    """`Family` for one dialect of the format.
-
-    `extensions` are request fields known beyond OpenAI's, `tokens_per_request` is what the provider may add to any
-    prompt, `cap_field` is the output cap that every server of this dialect obeys, and `unasked` is what a request is
-    made to say (name -> JSON) where it says nothing and the account's own settings would decide.
-    """
+    """`Family` for one dialect of the format."""
 
     name: str
-    extensions: frozenset[str]
-    tokens_per_request: int
-    cap_field: str
-    unasked: Mapping[str, str]
+    dialect: Dialect
+    counts_along: bool
+    """Some compatible servers count in every event; OpenAI itself only in the last."""
 
     # OpenAI-Organization, OpenAI-Project and OpenAI-Beta change who pays or what runs; x-stainless-* is telemetry;
     # a stream compressed by accept-encoding could not be metered.
     allowed_headers: frozenset[str] = frozenset({"accept", "content-type", "user-agent"})
     allowed_query: frozenset[str] = frozenset()
 
+    usual_path: str = "/v1/chat/completions"
+
+    @property
+    def usual_headers(self) -> Mapping[str, str]:
+        return {"content-type": "application/json"}
+
     @property
     def usage_fields(self) -> Mapping[str, tuple[str, ...]]:
         return USAGE_FIELDS
 
     def operation(self, method: str, path: str) -> Operation | None:
-        return _OPERATIONS.get((method, path))
+        described = _AT.get((method, path))
+        return described.operation if described is not None else None
 
     def parse(self, operation: Operation, body: bytes, content_type: str) -> ParsedCall:
-        del operation  # there is one
-        return parse_chat_completion(body, content_type, self.extensions, self.tokens_per_request)
+        return _NAMED[operation.name].parse(body, content_type, self.dialect)
+
+    def header_edits(self, headers: Mapping[str, str]) -> Sequence[HeaderEdit]:
+        del headers  # those that switch something on are not allowed at all
+        return ()
 
     def edits(self, call: ParsedCall, body: bytes, cap: int | None) -> Sequence[Edit]:
-        return chat_completion_edits(call, body, cap, cap_field=self.cap_field, unasked=self.unasked)
+        return _NAMED[call.operation.name].edits(call, body, cap, self.dialect)
 
     def usage(self, fields: Mapping[str, int | float | str]) -> Usage | None:
-        return chat_completion_usage(fields)
+        return openai_usage(fields)
+
+    def usage_so_far(self, fields: Mapping[str, int | float | str]) -> Usage | None:
+        return openai_usage(fields) if self.counts_along else None
 
     def refusal(self, refusal: Refusal) -> Answer:
         return openai_answer(refusal)
@@ -70,21 +81,32 @@ class OpenAIFamily:
 
 
 OPENAI: Final = OpenAIFamily(
-    name="OpenAI",
-    extensions=frozenset(),
-    tokens_per_request=64,
-    cap_field="max_completion_tokens",
-    # An account may store completions, and bill another service tier, unless a request says otherwise.
-    unasked=MappingProxyType({"store": "false", "service_tier": '"default"'}),
+    "OpenAI",
+    Dialect(
+        extended=False,
+        tokens_per_request=64,
+        tokens_per_text=1,
+        chat_cap="max_completion_tokens",
+        least_response=16,
+        # An account may store answers, and bill another service tier, unless a request says otherwise.
+        unasked=MappingProxyType({"store": "false", "service_tier": '"default"'}),
+    ),
+    counts_along=False,
 )
 
 OPENAI_COMPATIBLE: Final = OpenAIFamily(
-    name="OpenAICompatible",
-    extensions=EXTENSIONS,
-    # Chat templates of open models bring system prompts of their own.
-    tokens_per_request=1024,
-    # Older servers ignore the newer field without a word, and then nothing would bound the answer.
-    cap_field="max_tokens",
-    # Strict servers refuse a field that they do not know.
-    unasked=MappingProxyType({}),
+    "OpenAICompatible",
+    Dialect(
+        extended=True,
+        # Chat templates of open models bring system prompts of their own.
+        tokens_per_request=1024,
+        # Models that are trained on it read an instruction in front of each text.
+        tokens_per_text=64,
+        # Older servers ignore the newer field without a word, and then nothing would bound the answer.
+        chat_cap="max_tokens",
+        least_response=1,
+        # Strict servers refuse a field that they do not know.
+        unasked=MappingProxyType({}),
+    ),
+    counts_along=True,
 )

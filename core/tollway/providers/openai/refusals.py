@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from tollway.providers.port import Answer, Kind, Refusal
+from tollway.providers.refusal_headers import refusal_headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +46,11 @@ def openai_answer(refusal: Refusal) -> Answer:
         "param": refusal.param,
         "code": shape.code or _code_of(refusal),
     }
-    return Answer(shape.status, _headers(refusal, shape), msgspec.json.encode({"error": error}))
+    return Answer(
+        shape.status, refusal_headers(refusal, retriable=shape.retriable), msgspec.json.encode({"error": error})
+    )
 
 
 def _code_of(refusal: Refusal) -> str:
     about_model = refusal.kind in (Kind.FORBIDDEN, Kind.NOT_FOUND) and refusal.reason.startswith(_ABOUT_MODELS)
     return "model_not_found" if about_model else refusal.reason
-
-
-def _headers(refusal: Refusal, shape: _Shape) -> tuple[tuple[str, str], ...]:
-    headers = [("content-type", "application/json"), ("x-tollway-reason", refusal.reason)]
-    if refusal.call_id:
-        headers.append(("x-tollway-call", refusal.call_id))
-    if not shape.retriable:
-        headers.append(("x-should-retry", "false"))
-    elif refusal.retry_after_ms is not None:
-        headers += _retry_after(refusal.retry_after_ms)
-    return tuple(headers)
-
-
-def _retry_after(milliseconds: int) -> list[tuple[str, str]]:
-    """Never zero, which SDKs take for no advice."""
-    waiting = max(milliseconds, 1)
-    return [("retry-after", str(-(-waiting // 1000))), ("retry-after-ms", str(waiting))]

@@ -1,8 +1,10 @@
-"""Reading what a chat completion consumed from the numbers that Envoy extracted of the answer.
+"""Reading what a call consumed from the numbers that Envoy extracted of the answer.
 
-OpenAI counts cached, cache-writing and audio tokens inside `prompt_tokens`, audio and reasoning inside
-`completion_tokens` (openai SDK, `types/completion_usage.py`). Some compatible servers count reasoning only in
-`total_tokens`: what the total has beyond the prompt is output.
+Chat completions and embeddings count `prompt_tokens` and `completion_tokens`, responses `input_tokens` and
+`output_tokens`, in a stream inside of the `response` that its last event carries. OpenAI counts cached, cache-writing
+and audio tokens inside of the input, audio and reasoning inside of the output (openai SDK, `types/completion_usage.py`,
+`types/responses/response_usage.py`). Some compatible servers count reasoning only in `total_tokens`: what the total has
+beyond the input is output. Embeddings have no output, and say so only by their total.
 """
 
 from collections.abc import Mapping
@@ -10,56 +12,107 @@ from typing import Final
 
 from tollway.pricing.usage import Usage
 
-_PROMPT: Final = ("usage", "prompt_tokens_details")
-_COMPLETION: Final = ("usage", "completion_tokens_details")
-
 USAGE_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "prompt_tokens": ("usage", "prompt_tokens"),
     "completion_tokens": ("usage", "completion_tokens"),
     "total_tokens": ("usage", "total_tokens"),
-    "cached_tokens": (*_PROMPT, "cached_tokens"),
-    "cache_write_tokens": (*_PROMPT, "cache_write_tokens"),
-    "audio_input_tokens": (*_PROMPT, "audio_tokens"),
-    "reasoning_tokens": (*_COMPLETION, "reasoning_tokens"),
-    "audio_output_tokens": (*_COMPLETION, "audio_tokens"),
+    "cached_tokens": ("usage", "prompt_tokens_details", "cached_tokens"),
+    "cache_write_tokens": ("usage", "prompt_tokens_details", "cache_write_tokens"),
+    "audio_input_tokens": ("usage", "prompt_tokens_details", "audio_tokens"),
+    "reasoning_tokens": ("usage", "completion_tokens_details", "reasoning_tokens"),
+    "audio_output_tokens": ("usage", "completion_tokens_details", "audio_tokens"),
     "service_tier": ("service_tier",),
     "response_model": ("model",),
+    # A response as JSON.
+    "input_tokens": ("usage", "input_tokens"),
+    "output_tokens": ("usage", "output_tokens"),
+    "input_cached_tokens": ("usage", "input_tokens_details", "cached_tokens"),
+    "input_cache_write_tokens": ("usage", "input_tokens_details", "cache_write_tokens"),
+    "output_reasoning_tokens": ("usage", "output_tokens_details", "reasoning_tokens"),
+    # A response in the events of a stream.
+    "streamed_input_tokens": ("response", "usage", "input_tokens"),
+    "streamed_output_tokens": ("response", "usage", "output_tokens"),
+    "streamed_total_tokens": ("response", "usage", "total_tokens"),
+    "streamed_cached_tokens": ("response", "usage", "input_tokens_details", "cached_tokens"),
+    "streamed_cache_write_tokens": ("response", "usage", "input_tokens_details", "cache_write_tokens"),
+    "streamed_reasoning_tokens": ("response", "usage", "output_tokens_details", "reasoning_tokens"),
+    "streamed_service_tier": ("response", "service_tier"),
+    "streamed_model": ("response", "model"),
+    "streamed_status": ("response", "status"),
 }
 
-_COUNTS: Final = tuple(name for name in USAGE_FIELDS if name.endswith("_tokens"))
-_REQUIRED: Final = ("prompt_tokens", "completion_tokens")
+_CHAT: Final = {
+    "input": "prompt_tokens",
+    "output": "completion_tokens",
+    "total": "total_tokens",
+    "cache_read": "cached_tokens",
+    "cache_write": "cache_write_tokens",
+    "audio_input": "audio_input_tokens",
+    "reasoning": "reasoning_tokens",
+    "audio_output": "audio_output_tokens",
+    "tier": "service_tier",
+}
+_RESPONSE: Final = {
+    "input": "input_tokens",
+    "output": "output_tokens",
+    "total": "total_tokens",
+    "cache_read": "input_cached_tokens",
+    "cache_write": "input_cache_write_tokens",
+    "reasoning": "output_reasoning_tokens",
+    "tier": "service_tier",
+}
+_STREAMED_RESPONSE: Final = {
+    "input": "streamed_input_tokens",
+    "output": "streamed_output_tokens",
+    "total": "streamed_total_tokens",
+    "cache_read": "streamed_cached_tokens",
+    "cache_write": "streamed_cache_write_tokens",
+    "reasoning": "streamed_reasoning_tokens",
+    "tier": "streamed_service_tier",
+}
+_WORDINGS: Final = (_CHAT, _RESPONSE, _STREAMED_RESPONSE)
+"""What each format calls a class of tokens. That which counts the input is the one that answered."""
+
+_UNFINISHED: Final = frozenset({"queued", "in_progress"})
+"""A count in the events that begin a stream is none of what the answer will have consumed."""
+
 _IMPLAUSIBLE: Final = 2**40
 
 Value = int | float | str
 
 
-def chat_completion_usage(fields: Mapping[str, Value]) -> Usage | None:
+def openai_usage(fields: Mapping[str, Value]) -> Usage | None:
     """Usage from values named as in `USAGE_FIELDS`; None if they are missing, or no counts of tokens.
 
     Details that do not fit into their total are cut, the dearest class first: the classes always add up to the total.
     """
-    counts = {name: _count(fields[name]) for name in _COUNTS if name in fields}
-    if None in counts.values() or not all(name in counts for name in _REQUIRED):
+    words = next((wording for wording in _WORDINGS if wording["input"] in fields), None)
+    if words is None or fields.get("streamed_status") in _UNFINISHED:
         return None
-    return _classes({name: count or 0 for name, count in counts.items()}, _tier(fields.get("service_tier", "")))
+    said = {word: fields[key] for word, key in words.items() if key in fields}
+    tier = _tier(said.pop("tier", ""))
+    counts = {word: _count(value) for word, value in said.items()}
+    if None in counts.values() or not counts.keys() & {"output", "total"}:
+        return None
+    return _classes({word: count or 0 for word, count in counts.items()}, tier)
 
 
 def _classes(counts: Mapping[str, int], tier: str) -> Usage:
-    prompt = counts["prompt_tokens"]
-    completion = max(counts["completion_tokens"], counts.get("total_tokens", 0) - prompt)
-    audio_input = min(counts.get("audio_input_tokens", 0), prompt)
-    cache_write = min(counts.get("cache_write_tokens", 0), prompt - audio_input)
-    cache_read = min(counts.get("cached_tokens", 0), prompt - audio_input - cache_write)
-    audio_output = min(counts.get("audio_output_tokens", 0), completion)
-    output = completion - audio_output
+    everything_in = counts["input"]
+    everything_out = max(counts.get("output", 0), counts.get("total", 0) - everything_in)
+    audio_input = min(counts.get("audio_input", 0), everything_in)
+    cache_write = min(counts.get("cache_write", 0), everything_in - audio_input)
+    cache_read = min(counts.get("cache_read", 0), everything_in - audio_input - cache_write)
+    audio_output = min(counts.get("audio_output", 0), everything_out)
+    output = everything_out - audio_output
     return Usage(
-        input=prompt - audio_input - cache_write - cache_read,
+        input=everything_in - audio_input - cache_write - cache_read,
         cache_read=cache_read,
         cache_write_5m=cache_write,
         audio_input=audio_input,
         output=output,
         audio_output=audio_output,
-        reasoning=min(counts.get("reasoning_tokens", 0), output),
+        reasoning=min(counts.get("reasoning", 0), output),
         tier=tier,
     )
 

@@ -7,8 +7,7 @@ its way to the disk the next one gathers, and a thread alone pays for nothing.
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from tollway.ledger.port import LedgerUnavailable
@@ -108,9 +107,7 @@ class GroupCommit:
 
     def _commit(self, wishes: Sequence[_Wish[object]]) -> None:
         try:
-            with self._transaction():
-                for wish in wishes:
-                    wish.perform()
+            self._perform(wishes)
         except Exception as error:  # noqa: BLE001 - it is raised in the thread that wished for it
             # All was rolled back. One failure must not spoil the others: alone, each fails or succeeds for itself.
             if len(wishes) == 1:
@@ -122,18 +119,26 @@ class GroupCommit:
             for wish in wishes:
                 wish.accept()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
+    def _perform(self, wishes: Sequence[_Wish[object]]) -> None:
+        """All of them in one transaction."""
+        if self._connection.in_transaction:
+            self._undo()  # what failed before, and so did undoing it
         try:
+            self._connection.execute("BEGIN IMMEDIATE")
             self._begun()
-            yield
+            for wish in wishes:
+                wish.perform()
             self._connection.execute("COMMIT")
         except BaseException:
+            self._undo()
+            raise
+
+    def _undo(self) -> None:
+        try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+        finally:
             self._undone()
-            raise
 
 
 def _in_our_words(error: Exception) -> Exception:

@@ -7,7 +7,7 @@ the process at once, and the loss of power after the next `sync`; with `"full"` 
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, Literal, TypeVar
@@ -16,7 +16,9 @@ from tollway.ledger.book import Book
 from tollway.ledger.port import (
     ALL_CALLS,
     DEFAULT_POLICY,
+    Activity,
     CallFilter,
+    Counter,
     CounterState,
     Hold,
     JournalRow,
@@ -24,9 +26,13 @@ from tollway.ledger.port import (
     Mismatch,
     Policy,
 )
-from tollway_extauthz.stores.sqlite import reading
+from tollway.ledger.seeding import Seeding
+from tollway_extauthz.stores.sqlite import journal, reading
+from tollway_extauthz.stores.sqlite.activity import activity
 from tollway_extauthz.stores.sqlite.commits import GroupCommit
+from tollway_extauthz.stores.sqlite.counters import Counters
 from tollway_extauthz.stores.sqlite.schema import connect, open_file
+from tollway_extauthz.stores.sqlite.seeding_rows import seeding_rows
 from tollway_extauthz.stores.sqlite.tables import SQLiteTables
 from tollway_extauthz.stores.transacting import TransactingLedger
 
@@ -47,6 +53,7 @@ class SQLiteLedger(TransactingLedger):
     def __init__(
         self, path: Path, policy: Policy = DEFAULT_POLICY, durability: Literal["normal", "full"] = "normal"
     ) -> None:
+        super().__init__()
         open_file(path)
         self._path = path
         self._writer = connect(path)
@@ -77,17 +84,25 @@ class SQLiteLedger(TransactingLedger):
     def _run(self, operation: Callable[[Book], T]) -> T:
         return self._commits.run(lambda: operation(self._book))
 
+    def _rows_for(self, seeding: Seeding, since: int) -> Iterable[JournalRow]:
+        with self._looking() as connection:
+            yield from seeding_rows(connection, seeding, since)
+
     def hold(self, hold_id: str) -> Hold | None:
         with self._read() as connection:
             return reading.find_hold(connection, hold_id)
 
-    def counters(self, now: int) -> Sequence[CounterState]:
+    def counters(self, now: int, only: Collection[Counter] | None = None) -> Sequence[CounterState]:
         with self._looking() as connection:
-            return reading.counter_states(connection, now)
+            return reading.counter_states(connection, now, only)
+
+    def activity(self, since: int) -> Activity:
+        with self._looking() as connection:
+            return activity(connection, since)
 
     def journal(self, calls: CallFilter = ALL_CALLS) -> Iterable[JournalRow]:
         with self._looking() as connection:
-            yield from reading.rows(connection, calls)
+            yield from journal.rows(connection, Counters(connection).of, calls)
 
     def verify(self) -> Sequence[Mismatch]:
         with self._looking() as connection:

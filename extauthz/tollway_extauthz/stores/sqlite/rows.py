@@ -12,10 +12,8 @@ from tollway.ledger.port import CallFacts, Counter, Demand, Entry, Hold, Journal
 from tollway.ledger.units import Amounts, Unit, Window, WindowKind
 
 Value: TypeAlias = str | int | None
-CounterId: TypeAlias = Callable[[Counter], int]
 CounterOf: TypeAlias = Callable[[int], Counter]
 
-COUNTER_COLUMNS: Final = ("namespace", "quota", "name", "unit", "window", "length_ms", "time_zone", "per")
 AMOUNT_COLUMNS: Final = tuple(each.name for each in fields(Amounts))
 JOURNAL_COLUMNS: Final = (
     *("at", "kind", "call_id", "entries", "size", "source"),
@@ -31,6 +29,7 @@ HOLD_SELECT: Final = (
 """The columns that `record_from` takes."""
 
 _amounts = attrgetter(*AMOUNT_COLUMNS)
+_changes = attrgetter("bucket", "held", "used", "limit")
 
 
 class ClaimJSON(msgspec.Struct, array_like=True, gc=False):
@@ -58,15 +57,14 @@ _decode_facts: Final = msgspec.json.Decoder(CallFacts).decode
 _decode_pairs: Final = msgspec.json.Decoder(tuple[tuple[str, str], ...]).decode
 
 
-def _json(value: object) -> str:
+def json_text(value: object) -> str:
     return _encoder.encode(value).decode()
 
 
-def counter_columns(counter: Counter) -> tuple[Value, ...]:
-    window = counter.window
-    per = _json(counter.per)
-    where = (counter.namespace, counter.quota, counter.limit, counter.unit.value)
-    return (*where, window.kind.value, window.length_ms, window.time_zone, per)
+def limit_columns(counter: Counter) -> tuple[Value, ...]:
+    """Line and shape; of what it is separated by, the names, not the values."""
+    window, separated_by = counter.shape
+    return (*counter.line, window.kind.value, window.length_ms, window.time_zone, json_text(separated_by))
 
 
 def counter_from(columns: Sequence[Value]) -> Counter:
@@ -80,13 +78,14 @@ def amount_columns(amounts: Amounts | None) -> tuple[Value, ...]:
     return _NO_AMOUNTS if amounts is None else _amounts(amounts)
 
 
-def journal_columns(row: JournalRow, id_of: CounterId) -> tuple[Value, ...]:
-    entries = [EntryJSON(id_of(each.counter), each.bucket, each.held, each.used, each.limit) for each in row.entries]
+def journal_columns(row: JournalRow, counter_ids: Sequence[int]) -> tuple[Value, ...]:
+    """`counter_ids` are those of the row's entries."""
+    entries = [(counter, *each) for counter, each in zip(counter_ids, map(_changes, row.entries), strict=True)]
     return (
-        *(row.at, row.kind.value, row.call_id, _json(entries), row.size, row.source),
+        *(row.at, row.kind.value, row.call_id, json_text(entries), row.size, row.source),
         *amount_columns(row.amounts),
         *(row.reason, row.message, row.previous_hash),
-        None if row.facts is None else _json(row.facts),
+        None if row.facts is None else json_text(row.facts),
     )
 
 
@@ -115,8 +114,9 @@ def entries_from(entries: Value, of: CounterOf) -> tuple[Entry, ...]:
     return tuple(Entry(of(each.counter), each.bucket, each.held, each.used, each.limit) for each in decoded)
 
 
-def claims_column(record: Record, id_of: CounterId) -> str:
-    return _json([_claim_json(claim, id_of) for claim in record.claims])
+def claims_column(record: Record, counter_ids: Sequence[int]) -> str:
+    """`counter_ids` are those of the record's claims."""
+    return json_text([_claim_json(*each) for each in zip(record.claims, counter_ids, strict=True)])
 
 
 def record_from(columns: Sequence[Value], of: CounterOf) -> Record:
@@ -139,11 +139,10 @@ def hold_from(columns: Sequence[Value]) -> Hold:
     )
 
 
-def _claim_json(claim: Claim, id_of: CounterId) -> ClaimJSON:
+def _claim_json(claim: Claim, counter_id: int) -> tuple[object, ...]:
+    """As `ClaimJSON` reads it."""
     demand = claim.demand
-    return ClaimJSON(
-        id_of(demand.counter), demand.limit, demand.base, demand.rate, demand.shadow, claim.charged, claim.lots
-    )
+    return counter_id, demand.limit, demand.base, demand.rate, demand.shadow, claim.charged, claim.lots
 
 
 def _claim_from(claim: ClaimJSON, of: CounterOf) -> Claim:

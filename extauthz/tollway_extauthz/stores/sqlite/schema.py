@@ -13,15 +13,18 @@ from typing import Final
 
 APPLICATION_ID: Final = 0x746F6C6C
 """`toll` in ASCII, in the file's header."""
-VERSION: Final = 1
+VERSION: Final = 2
+PAGE_SIZE: Final = 2048
+"""Every page that a commit changed is written whole. Smaller ones would not hold a call's longest rows."""
 BUSY_TIMEOUT_S: Final = 1.5
 """Below the 2 s after which Envoy no longer waits for a decision."""
 
 # Amounts are 64-bit integers; STRICT makes a sum that overflows an error instead of a float. `facts` is JSON, so that a
-# fact more is no new schema; what is asked for has a column. Holds are found by id, and by deadline while open, journal
-# rows by call and agent: no cost grows with the number of agents, quotas or ended calls.
+# fact more is no new schema; what is asked for has a column. Holds are found by id, and by deadline while open, the
+# rows of a call through its hold, refusals by call: no cost grows with the number of agents, quotas or ended calls.
+# What a grant costs is mostly the pages it changes, so nearly all goes to the end of a table, and indexes are few.
 SCHEMA: Final = """
-CREATE TABLE counters (
+CREATE TABLE limits (
     id INTEGER PRIMARY KEY,
     namespace TEXT NOT NULL,
     quota TEXT NOT NULL,
@@ -31,8 +34,17 @@ CREATE TABLE counters (
     length_ms INTEGER NOT NULL,
     time_zone TEXT NOT NULL,
     per TEXT NOT NULL,
-    amount INTEGER NOT NULL,
+    in_force INTEGER NOT NULL,
+    seeded INTEGER NOT NULL,
     UNIQUE (namespace, quota, name, unit, window, length_ms, time_zone, per)
+) STRICT;
+
+CREATE TABLE counters (
+    id INTEGER PRIMARY KEY,
+    limit_id INTEGER NOT NULL,
+    per TEXT NOT NULL,
+    amount INTEGER NOT NULL,
+    UNIQUE (limit_id, per)
 ) STRICT;
 
 CREATE TABLE buckets (
@@ -44,8 +56,8 @@ CREATE TABLE buckets (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE holds (
-    hold_id TEXT NOT NULL PRIMARY KEY,
-    granted INTEGER NOT NULL,
+    granted INTEGER PRIMARY KEY,
+    hold_id TEXT NOT NULL UNIQUE,
     size INTEGER NOT NULL,
     deadline INTEGER NOT NULL,
     claims TEXT NOT NULL,
@@ -53,8 +65,9 @@ CREATE TABLE holds (
     requests INTEGER,
     input_tokens INTEGER,
     output_tokens INTEGER,
-    cost INTEGER
-) STRICT, WITHOUT ROWID;
+    cost INTEGER,
+    rows TEXT NOT NULL
+) STRICT;
 CREATE INDEX holds_open ON holds (deadline) WHERE source IS NULL;
 
 CREATE TABLE journal (
@@ -80,7 +93,7 @@ CREATE TABLE journal (
     parent_call TEXT AS (facts ->> 'parent_call'),
     policy_digest TEXT AS (facts ->> 'policy_digest')
 ) STRICT;
-CREATE INDEX journal_call ON journal (call_id);
+CREATE INDEX journal_refused ON journal (call_id) WHERE kind = 'refuse';
 CREATE INDEX journal_agent ON journal (agent) WHERE agent IS NOT NULL;
 
 CREATE TABLE checkpoints (
@@ -124,6 +137,7 @@ def _create(path: Path) -> None:
     made = Path(name)
     try:
         with closing(connect(made)) as connection:
+            connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")

@@ -1,28 +1,27 @@
 """The writing side: what the book reads and writes inside one transaction."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from tollway.ledger.arithmetic import BucketUse, Use
-from tollway.ledger.holds import Record
-from tollway.ledger.port import Counter, JournalRow, RowKind
+from tollway.ledger.holds import Claim, Record
+from tollway.ledger.port import CallFilter, Counter, Entry, JournalRow, RowKind
+from tollway_extauthz.stores.sqlite import journal
+from tollway_extauthz.stores.sqlite.counters import MOST_CACHED, Counters, Limits, find_counter
 from tollway_extauthz.stores.sqlite.rows import (
-    COUNTER_COLUMNS,
     HOLD_SELECT,
     JOURNAL_COLUMNS,
     amount_columns,
     claims_column,
-    counter_columns,
-    counter_from,
     journal_columns,
+    json_text,
     record_from,
 )
 
 USE: Final = (
     "SELECT coalesce(sum(used), 0), coalesce(sum(held), 0) FROM buckets WHERE counter = ? AND bucket BETWEEN ? AND ?"
 )
-_MOST_CACHED: Final = 100_000
 _ADD_TO_BUCKET: Final = (
     "INSERT INTO buckets VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE "
     "SET held = held + excluded.held, used = used + excluded.used"
@@ -31,36 +30,16 @@ _INSERT_ROW: Final = (
     f"INSERT INTO journal ({', '.join(JOURNAL_COLUMNS)}) "  # noqa: S608 - constants
     f"VALUES ({', '.join('?' * len(JOURNAL_COLUMNS))})"
 )
-_COUNTER_ID: Final = f"SELECT id, amount FROM counters WHERE {' AND '.join(f'{each} = ?' for each in COUNTER_COLUMNS)}"  # noqa: S608
-_INSERT_COUNTER: Final = f"INSERT INTO counters VALUES (NULL, {', '.join('?' * len(COUNTER_COLUMNS))}, ?)"  # noqa: S608
-_INSERT_HOLD: Final = "INSERT INTO holds (hold_id, granted, size, deadline, claims) VALUES (?, ?, ?, ?, ?)"
-_UPDATE_HOLD: Final = (
-    "UPDATE holds SET size = ?, claims = ?, source = ?, requests = ?, input_tokens = ?, output_tokens = ?, cost = ? "
-    "WHERE hold_id = ?"
+_COUNTER: Final = "SELECT id, amount FROM counters WHERE limit_id = ? AND per = ?"
+_INSERT_COUNTER: Final = "INSERT INTO counters VALUES (NULL, ?, ?, ?)"
+_MOST_OPEN: Final = 10_000
+_INSERT_HOLD: Final = (
+    "INSERT INTO holds (granted, hold_id, size, deadline, claims, rows) VALUES (?1, ?2, ?3, ?4, ?5, cast(?1 AS TEXT))"
 )
-
-
-class Counters:
-    """Counters by their id, remembered: ids never change. Reads on the connection it was given."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._known: dict[int, Counter] = {}
-
-    def of(self, counter_id: int) -> Counter:
-        return self._known.get(counter_id) or self.remember(counter_id, self._read(counter_id))
-
-    def remember(self, counter_id: int, counter: Counter) -> Counter:
-        if len(self._known) >= _MOST_CACHED:
-            self._known.clear()
-        return self._known.setdefault(counter_id, counter)
-
-    def forget(self) -> None:
-        self._known.clear()
-
-    def _read(self, counter_id: int) -> Counter:
-        query = f"SELECT {', '.join(COUNTER_COLUMNS)} FROM counters WHERE id = ?"  # noqa: S608 - constants
-        return counter_from(self._connection.execute(query, (counter_id,)).fetchone())
+_UPDATE_HOLD: Final = (
+    "UPDATE holds SET size = ?, claims = ?, source = ?, requests = ?, input_tokens = ?, output_tokens = ?, cost = ?, "
+    "rows = rows || ? WHERE hold_id = ?"
+)
 
 
 class SQLiteTables:
@@ -69,17 +48,31 @@ class SQLiteTables:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._counters = Counters(connection)
-        self._ids: dict[Counter, tuple[int, int]] = {}
-        """Id and the limit as it stands in the file, as far as this process knows."""
+        self._limits = Limits(connection)
+        self._ids: dict[Counter, int] = {}
+        self._seen: dict[Counter, int] = {}
+        """The amount that stands in the file, of counters whose limit is counted in their shape."""
+        self._open: dict[str, tuple[Record, Sequence[int]]] = {}
+        """Holds as they stand in the file, and their counters' ids: the process that granted one mostly ends it."""
         self._clock = 0
+        self._version: int | None = None
 
     def begun(self) -> None:
-        """A transaction begins: another process may have moved the clock on."""
-        latest = self._connection.execute("SELECT at FROM journal ORDER BY seq DESC LIMIT 1").fetchone()
-        self._clock = 0 if latest is None else latest[0]
+        """A transaction begins: another process may have moved the clock on, and changed how a limit is counted."""
+        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        if version != self._version:
+            self._version = version
+            self._limits.forget()
+            self._seen.clear()
+            self._open.clear()
+            latest = self._connection.execute("SELECT at FROM journal ORDER BY seq DESC LIMIT 1").fetchone()
+            self._clock = 0 if latest is None else latest[0]
 
     def undone(self) -> None:
         """A transaction was rolled back, and with it perhaps a counter that is remembered here."""
+        self._version = None
+        self._limits.forget()
+        self._open.clear()
         self._ids.clear()
         self._counters.forget()
 
@@ -87,19 +80,48 @@ class SQLiteTables:
         return self._clock
 
     def record(self, hold_id: str) -> Record | None:
+        if hold_id in self._open:
+            return self._open[hold_id][0]
         columns = self._connection.execute(f"{HOLD_SELECT} WHERE h.hold_id = ?", (hold_id,)).fetchone()
         return None if columns is None else record_from(columns, self._counters.of)
 
     def overdue(self, now: int, at_most: int) -> Sequence[Record]:
-        query = f"{HOLD_SELECT} WHERE h.source IS NULL AND h.deadline <= ? ORDER BY h.deadline, h.hold_id LIMIT ?"
-        found = self._connection.execute(query, (now, at_most)).fetchall()
+        return self._open_where("h.deadline <= ?", now, at_most)
+
+    def older(self, granted_before: int, at_most: int) -> Sequence[Record]:
+        return self._open_where("j.at < ?", granted_before, at_most)
+
+    def _open_where(self, condition: str, moment: int, at_most: int) -> Sequence[Record]:
+        """Costs the open holds at most: they have an index of their own."""
+        query = f"{HOLD_SELECT} WHERE h.source IS NULL AND {condition} ORDER BY h.deadline, h.hold_id LIMIT ?"
+        found = self._connection.execute(query, (moment, at_most)).fetchall()
         return [record_from(columns, self._counters.of) for columns in found]
 
-    def see(self, counter: Counter, limit: int) -> None:
-        counter_id, seen = self._find(counter) or self._add(counter, limit)
-        if seen != limit:
-            self._connection.execute("UPDATE counters SET amount = ? WHERE id = ?", (limit, counter_id))
-            self._remember(counter, (counter_id, limit))
+    def see(self, counter: Counter, limit: int) -> int | None:
+        if self._seen.get(counter) == limit:
+            return None
+        limit_id, missing = self._limits.of(counter)
+        self._put(limit_id, counter, limit)
+        if missing is None:
+            if len(self._seen) >= MOST_CACHED:
+                self._seen.clear()
+            self._seen[counter] = limit
+        return missing
+
+    def seeded(self, counter: Counter) -> None:
+        self._limits.seeded(counter)
+        self._seen.clear()
+
+    def rows_since(self, after: int, since: int) -> Iterable[JournalRow]:
+        first = journal.first_since(self._connection, since)
+        return journal.rows_after(self._connection, self._counters.of, max(after, first - 1))
+
+    def history(self, call_id: str) -> Iterable[JournalRow]:
+        return journal.rows(self._connection, self._counters.of, CallFilter(call_id=call_id))
+
+    def open_records(self) -> Iterable[Record]:
+        found = self._connection.execute(f"{HOLD_SELECT} WHERE h.source IS NULL").fetchall()
+        return [record_from(columns, self._counters.of) for columns in found]
 
     def limit(self, counter: Counter) -> int:
         query = "SELECT amount FROM counters WHERE id = ?"
@@ -114,47 +136,74 @@ class SQLiteTables:
         return [BucketUse(*each) for each in self._connection.execute(query, (self._id(counter), first, last))]
 
     def renew(self, hold_id: str, deadline: int) -> bool:
+        self._open.pop(hold_id, None)
         query = "UPDATE holds SET deadline = ? WHERE hold_id = ? AND source IS NULL"
         return self._connection.execute(query, (deadline, hold_id)).rowcount == 1
 
     def write(self, row: JournalRow, record: Record | None) -> None:
-        seq = self._connection.execute(_INSERT_ROW, journal_columns(row, self._id)).lastrowid
+        claimed = () if record is None else self._claimed(record)
+        ids = self._ids_of(row.entries, () if record is None else record.claims, claimed)
+        seq = self._connection.execute(_INSERT_ROW, journal_columns(row, ids)).lastrowid or 0
         self._clock = row.at
-        for entry in row.entries:
-            key = (self._id(entry.counter), entry.bucket)
-            self._connection.execute(_ADD_TO_BUCKET, (*key, entry.held, entry.used))
-        if record is not None:
-            self._keep(record, seq if row.kind is RowKind.GRANT else None)
+        changes = [
+            (counter_id, each.bucket, each.held, each.used) for counter_id, each in zip(ids, row.entries, strict=True)
+        ]
+        self._connection.executemany(_ADD_TO_BUCKET, changes)
+        if record is not None and row.kind is RowKind.GRANT:
+            self._begin(record, claimed, seq)
+        elif record is not None:
+            self._update(record, claimed, f",{seq}")
 
-    def _keep(self, record: Record, granted: int | None) -> None:
-        hold, claims = record.hold, claims_column(record, self._id)
-        if granted is not None:
-            self._connection.execute(_INSERT_HOLD, (hold.hold_id, granted, hold.size, hold.deadline, claims))
-            return
+    def keep(self, record: Record) -> None:
+        self._open.pop(record.hold.hold_id, None)
+        self._update(record, self._claimed(record), "")
+
+    def _claimed(self, record: Record) -> Sequence[int]:
+        """The ids of the counters of `record`'s claims."""
+        if record.hold.hold_id in self._open:
+            return self._open[record.hold.hold_id][1]
+        return [self._id(claim.demand.counter) for claim in record.claims]
+
+    def _ids_of(self, entries: Sequence[Entry], claims: Sequence[Claim], claimed: Sequence[int]) -> Sequence[int]:
+        # A row's entries name the very counters of its claims, so they are known without comparing.
+        known = {id(claim.demand.counter): counter_id for claim, counter_id in zip(claims, claimed, strict=True)}
+        return [known.get(id(entry.counter)) or self._id(entry.counter) for entry in entries]
+
+    def _begin(self, record: Record, claimed: Sequence[int], seq: int) -> None:
+        hold = record.hold
+        columns = (seq, hold.hold_id, hold.size, hold.deadline, claims_column(record, claimed))
+        self._connection.execute(_INSERT_HOLD, columns)
+        if len(self._open) >= _MOST_OPEN:
+            self._open.clear()
+        self._open[hold.hold_id] = (record, claimed)
+
+    def _update(self, record: Record, claimed: Sequence[int], rows: str) -> None:
+        hold = record.hold
+        self._open.pop(hold.hold_id, None)
         ended = (hold.source, *amount_columns(hold.amounts))
-        self._connection.execute(_UPDATE_HOLD, (hold.size, claims, *ended, hold.hold_id))
+        columns = (hold.size, claims_column(record, claimed), *ended, rows, hold.hold_id)
+        self._connection.execute(_UPDATE_HOLD, columns)
 
     def _id(self, counter: Counter) -> int:
-        known = self._ids.get(counter) or self._find(counter)
-        if known is None:
-            raise LookupError(f"No limit of {counter} was ever seen.")
-        return known[0]
-
-    def _find(self, counter: Counter) -> tuple[int, int] | None:
         known = self._ids.get(counter)
         if known is None:
-            known = self._connection.execute(_COUNTER_ID, counter_columns(counter)).fetchone()
-            if known is not None:
-                self._remember(counter, known)
+            found = find_counter(self._connection, counter)
+            if found is None:
+                raise LookupError(f"No limit of {counter} was ever seen.")
+            known = self._remember(counter, found[0])
         return known
 
-    def _add(self, counter: Counter, limit: int) -> tuple[int, int]:
-        added = self._connection.execute(_INSERT_COUNTER, (*counter_columns(counter), limit)).lastrowid
-        known = (added or 0, limit)
-        self._remember(counter, known)
-        return known
+    def _put(self, limit_id: int, counter: Counter, limit: int) -> None:
+        per = json_text(counter.per)
+        found = self._connection.execute(_COUNTER, (limit_id, per)).fetchone()
+        if found is None:
+            found = (self._connection.execute(_INSERT_COUNTER, (limit_id, per, limit)).lastrowid, limit)
+        elif found[1] != limit:
+            self._connection.execute("UPDATE counters SET amount = ? WHERE id = ?", (limit, found[0]))
+        self._remember(counter, found[0])
 
-    def _remember(self, counter: Counter, known: tuple[int, int]) -> None:
-        if len(self._ids) >= _MOST_CACHED:
+    def _remember(self, counter: Counter, counter_id: int) -> int:
+        if len(self._ids) >= MOST_CACHED:
             self._ids.clear()
-        self._ids[self._counters.remember(known[0], counter)] = known
+        self._ids[self._counters.remember(counter_id, counter)] = counter_id
+        return counter_id

@@ -1,0 +1,28 @@
+"""What an instance takes as given, and tests and experiments set otherwise. No option of the command changes it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+RENEWALS: Final = 4
+"""How often, within the life of a hold, the gateway says that its call still runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """Times of a call, and the module that decides.
+
+    `hold_ms`: for how long a hold lasts unless its call is seen to run. `silence_s`: for how long a provider may be
+    silent. `longest_stream_s`: after which an answer is cut.
+    """
+
+    hold_ms: int = 60_000
+    silence_s: int = 600
+    longest_stream_s: int = 3_600
+    data_plane: str = "tollway_extauthz"
+
+    @property
+    def still_open_ms(self) -> int:
+        return self.hold_ms // RENEWALS
+
+
+USUAL: Final = Tuning()

@@ -52,6 +52,14 @@ format: $(VENV)/.installed ## Format the code
 bench: $(VENV)/.installed ## Bare two-hop road and Tollway on it, side by side; prints ratios, writes JSON
 	$(BIN)/python -m bench $(ARGS)
 
+.PHONY: model
+model: $(VENV)/.installed ## 100,000 random interleavings of all ledger operations against a model, on both stores: 15 minutes
+	cd tests && ../$(BIN)/python -m ledger.interleavings --runs 100000 --jobs $(JOBS) $(ARGS)
+
+.PHONY: bench-growth
+bench-growth: $(VENV)/.installed ## That a grant does not cost more with many agents, calls and quotas; prints ratios, writes JSON
+	$(BIN)/python -m bench.growth $(ARGS)
+
 ##@ Generated files: each generate-x has its verify-x
 
 .PHONY: generate verify

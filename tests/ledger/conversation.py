@@ -330,7 +330,8 @@ class Conversation:
         if self._counted.setdefault(asked.line, asked.shape) != asked.shape:
             self._counted[asked.line] = asked.shape
             per = [key for key, _ in asked.per]
-            self._model.reshape(asked.line, lambda of: replace(asked, per=values(per, of)), demand.limit)
+            counter_of = lambda of: replace(asked, per=values(per, of))  # noqa: E731
+            self._model.reshape(asked.line, counter_of, demand.limit, self._moment())
         self._model.limits[asked] = demand.limit
 
     @property

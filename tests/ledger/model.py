@@ -49,11 +49,12 @@ class Model:
         hold.source = source
         hold.charged = {c: 0 if c.unit is Unit.CONCURRENT else charged(c, hold) for c in hold.took}
 
-    def reshape(self, line, counter_of, limit):
-        """A limit is counted another way: all that it ever counted is on `counter_of` its call as well."""
+    def reshape(self, line, counter_of, limit, moment):
+        """A limit is counted another way: all that counts of what it counted is on `counter_of` its call as well."""
         for hold in self.holds.values():
             old, new = next((c for c in hold.took if c.line == line), None), counter_of(hold.facts)
-            if old and new not in hold.took:
+            past = new.window.kind is WindowKind.DAY and not counts(new, hold.granted, moment)
+            if old and new not in hold.took and not past:
                 demand, takings = hold.took[old]
                 hold.took[new] = replace(demand, counter=new), [[*taking] for taking in takings]
                 hold.charged[new], self.limits[new] = hold.charged.get(old, 0), limit

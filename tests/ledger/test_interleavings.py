@@ -7,9 +7,8 @@ import pytest
 
 from ledger.interleavings import run, workshop
 
-# Seeds of `make model` that failed once. None has in 100,000 of either store; the first that does goes here, with what
-# it found.
-PINNED: tuple[int, ...] = ()
+# Seeds of `make model` that failed once: a call from before midnight grows after its limit came to be counted by day.
+PINNED = (23_208, 25_689)
 HERE = range(400)
 
 

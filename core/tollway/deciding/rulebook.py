@@ -92,7 +92,8 @@ class RuleBook:
         self._labels = {n.meta.name: {**n.meta.labels, _NAME_LABEL: n.meta.name} for n in resources.namespaces}
         self._prices = prices
         self._offer_of_day = lru_cache(_REMEMBERED)(self._make_offer)
-        self.covers = lru_cache(_REMEMBERED)(self._covers)
+        # With as many agents as may call, looking all of it up anew would be the dearer part of a call.
+        self.covers = lru_cache(max(_REMEMBERED, 2 * len(self._agents)))(self._covers)
 
     def agent(self, namespace: str, name: str) -> AgentIdentity | None:
         return self._agents.get((namespace, name))
@@ -250,11 +251,16 @@ def _per(quota: AIQuota, caller: Caller, provider: str, model: str) -> tuple[tup
     values = separated(
         caller.namespace, caller.service_account, caller.agent, pod=caller.pod, provider=provider, model=model
     )
-    keys = {each.value for each in quota.per}
-    if Per.AGENT in quota.per or Per.SERVICE_ACCOUNT in quota.per:
+    return tuple([(key, values[key]) for key in _keys(quota.per)])
+
+
+@lru_cache
+def _keys(per: tuple[Per, ...]) -> tuple[str, ...]:
+    keys = {each.value for each in per}
+    if Per.AGENT in per or Per.SERVICE_ACCOUNT in per:
         # Names are unique within a namespace only, and a quota of the root namespace may span several.
         keys.add(Per.NAMESPACE.value)
-    return tuple((key, values[key]) for key in sorted(keys))
+    return tuple(sorted(keys))
 
 
 def _counter(quota: AIQuota, limit: Limit, per: tuple[tuple[str, str], ...]) -> Counter:

@@ -77,7 +77,13 @@ class Seeding:
         return windows.counted_from(self._window, self._now)
 
     def strays(self, open_records: Iterable[Record]) -> set[str]:
-        """Calls that count, or still may, but were granted before the rows taken: their history is asked for."""
+        """Calls that count, or still may, but were granted before the rows taken: their history is asked for.
+
+        A call counts in the calendar window of its grant, and one that was over before this counter existed has no
+        room to give: what others used of it then is not known here.
+        """
+        if self._window is not None and self._window.kind not in (WindowKind.ROLLING, WindowKind.LIFETIME):
+            return set()
         still_open = {
             record.hold.hold_id
             for record in open_records

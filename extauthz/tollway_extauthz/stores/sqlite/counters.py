@@ -7,7 +7,8 @@ from typing import Final
 from tollway.ledger.port import Counter
 from tollway_extauthz.stores.sqlite.rows import Value, counter_from, json_text, limit_columns
 
-MOST_CACHED: Final = 100_000
+MOST_CACHED: Final = 400_000
+"""As many as a hundred thousand agents may have: what is not remembered is read anew with each call."""
 _LIMIT: Final = ("namespace", "quota", "name", "unit", "window", "length_ms", "time_zone", "per")
 _COUNTERS: Final = (
     "SELECT c.id, c.amount, l.namespace, l.quota, l.name, l.unit, l.window, l.length_ms, l.time_zone, c.per "
@@ -42,12 +43,12 @@ class Counters:
         self._known: dict[int, Counter] = {}
 
     def of(self, counter_id: int) -> Counter:
-        return self._known.get(counter_id) or self.remember(counter_id, self._read(counter_id))
-
-    def remember(self, counter_id: int, counter: Counter) -> Counter:
-        if len(self._known) >= MOST_CACHED:
-            self._known.clear()
-        return self._known.setdefault(counter_id, counter)
+        known = self._known.get(counter_id)
+        if known is None:
+            if len(self._known) >= MOST_CACHED:
+                self._known.clear()
+            known = self._known[counter_id] = self._read(counter_id)
+        return known
 
     def forget(self) -> None:
         self._known.clear()

@@ -40,6 +40,8 @@ T = TypeVar("T")
 
 _CHECKPOINT_AT: Final = 4 << 20
 """Size of the WAL from which `sync` moves it into the database, so that no caller has to."""
+_CACHE_KIB: Final = 32_768
+"""So that the upper pages of every index stay in memory, however many counters and calls there are."""
 _PAGES_BEFORE_A_CALLER_MUST: Final = 16_384
 
 
@@ -59,6 +61,7 @@ class SQLiteLedger(TransactingLedger):
         self._writer = connect(path)
         self._writer.execute(f"PRAGMA synchronous = {durability}")
         self._writer.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_BEFORE_A_CALLER_MUST}")
+        self._writer.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         self._reader = connect(path)
         self._reading = threading.Lock()
         tables = SQLiteTables(self._writer)

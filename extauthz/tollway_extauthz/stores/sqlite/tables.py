@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from tollway.ledger.arithmetic import BucketUse, Use
 from tollway.ledger.holds import Claim, Record
@@ -49,9 +49,9 @@ class SQLiteTables:
         self._connection = connection
         self._counters = Counters(connection)
         self._limits = Limits(connection)
-        self._ids: dict[Counter, int] = {}
-        self._seen: dict[Counter, int] = {}
-        """The amount that stands in the file, of counters whose limit is counted in their shape."""
+        self._seen: dict[Counter, _Seen] = {}
+        self._epoch = 0
+        """Moves on whenever a counter's limit may be another, or counted another way, than was seen before."""
         self._open: dict[str, tuple[Record, Sequence[int]]] = {}
         """Holds as they stand in the file, and their counters' ids: the process that granted one mostly ends it."""
         self._clock = 0
@@ -62,8 +62,8 @@ class SQLiteTables:
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()
         if version != self._version:
             self._version = version
+            self._epoch += 1
             self._limits.forget()
-            self._seen.clear()
             self._open.clear()
             latest = self._connection.execute("SELECT at FROM journal ORDER BY seq DESC LIMIT 1").fetchone()
             self._clock = 0 if latest is None else latest[0]
@@ -73,7 +73,7 @@ class SQLiteTables:
         self._version = None
         self._limits.forget()
         self._open.clear()
-        self._ids.clear()
+        self._seen.clear()
         self._counters.forget()
 
     def clock(self) -> int:
@@ -98,19 +98,17 @@ class SQLiteTables:
         return [record_from(columns, self._counters.of) for columns in found]
 
     def see(self, counter: Counter, limit: int) -> int | None:
-        if self._seen.get(counter) == limit:
+        known = self._seen.get(counter)
+        if known is not None and known.amount == limit and known.epoch == self._epoch:
             return None
         limit_id, missing = self._limits.of(counter)
-        self._put(limit_id, counter, limit)
-        if missing is None:
-            if len(self._seen) >= MOST_CACHED:
-                self._seen.clear()
-            self._seen[counter] = limit
+        counter_id = self._put(limit_id, json_text(counter.per), limit)
+        self._remember(counter, _Seen(counter_id, limit, self._epoch if missing is None else -1))
         return missing
 
     def seeded(self, counter: Counter) -> None:
         self._limits.seeded(counter)
-        self._seen.clear()
+        self._epoch += 1
 
     def rows_since(self, after: int, since: int) -> Iterable[JournalRow]:
         first = journal.first_since(self._connection, since)
@@ -185,25 +183,34 @@ class SQLiteTables:
         self._connection.execute(_UPDATE_HOLD, columns)
 
     def _id(self, counter: Counter) -> int:
-        known = self._ids.get(counter)
-        if known is None:
-            found = find_counter(self._connection, counter)
-            if found is None:
-                raise LookupError(f"No limit of {counter} was ever seen.")
-            known = self._remember(counter, found[0])
-        return known
+        known = self._seen.get(counter)
+        if known is not None:
+            return known.counter_id
+        found = find_counter(self._connection, counter)
+        if found is None:
+            raise LookupError(f"No limit of {counter} was ever seen.")
+        self._remember(counter, _Seen(found[0], found[1], -1))
+        return found[0]
 
-    def _put(self, limit_id: int, counter: Counter, limit: int) -> None:
-        per = json_text(counter.per)
+    def _put(self, limit_id: int, per: str, amount: int) -> int:
+        """The id of a counter that has this amount from now on."""
         found = self._connection.execute(_COUNTER, (limit_id, per)).fetchone()
         if found is None:
-            found = (self._connection.execute(_INSERT_COUNTER, (limit_id, per, limit)).lastrowid, limit)
-        elif found[1] != limit:
-            self._connection.execute("UPDATE counters SET amount = ? WHERE id = ?", (limit, found[0]))
-        self._remember(counter, found[0])
+            return self._connection.execute(_INSERT_COUNTER, (limit_id, per, amount)).lastrowid or 0
+        counter_id, before = found
+        if before != amount:
+            self._connection.execute("UPDATE counters SET amount = ? WHERE id = ?", (amount, counter_id))
+        return int(counter_id)
 
-    def _remember(self, counter: Counter, counter_id: int) -> int:
-        if len(self._ids) >= MOST_CACHED:
-            self._ids.clear()
-        self._ids[self._counters.remember(counter_id, counter)] = counter_id
-        return counter_id
+    def _remember(self, counter: Counter, seen: "_Seen") -> None:
+        if len(self._seen) >= MOST_CACHED:
+            self._seen.clear()
+        self._seen[counter] = seen
+
+
+class _Seen(NamedTuple):
+    """A counter's id, and the amount that stands in the file; in an `epoch` when its limit was counted like it."""
+
+    counter_id: int
+    amount: int
+    epoch: int

@@ -22,6 +22,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from bench.failures import BenchFailed
 from bench.machine import Machine, this_machine
 from tollway.deciding.rulebook import Caller, Cover, RuleBook, caller_of
 from tollway.ledger.port import CallFacts, Demand, Granted, Sizes, Source
@@ -34,6 +35,7 @@ from tollway_extauthz.stores.sqlite.rows import json_text
 from tollway_extauthz.stores.sqlite.tables import SQLiteTables
 
 MOST_RATIO: Final = 1.2
+_TABLE_WIDTH: Final = 120
 NOW: Final = 1_790_000_000_000
 THEN: Final = NOW - 86_400_000
 PROVIDER, MODEL = "openai", "gpt-4o-mini"
@@ -103,6 +105,11 @@ class Subject:
         self._dice = dice
         self._now = NOW
 
+    def check(self) -> None:
+        """That the ledger is one: filled as calls would have filled it, and used by all that were timed."""
+        if mismatches := self._ledger.verify():
+            raise BenchFailed(f"the ledger does not add up, so no figure is sound: {mismatches[0]}")
+
     def warm_up(self) -> None:
         """A call by each of the agents."""
         for caller in self._callers * max(1, 300 // len(self._callers)):
@@ -134,6 +141,7 @@ def measure(axis: Axis, rounds: int, calls: int, folder: Path) -> Growth:
             each.warm_up()
         first = axis.first
         pairs = [(little.round(calls, first=first), much.round(calls, first=first)) for _ in range(rounds)]
+        little.check()
     return Growth(
         axis,
         median(pair[0] for pair in pairs),
@@ -241,18 +249,25 @@ def prefill(path: Path, book: RuleBook, callers: Sequence[Caller], calls: int) -
 
 def main() -> int:
     options = _options()
-    grown = axes(options.agents, options.calls, options.quotas)
-    growths = []
-    with tempfile.TemporaryDirectory(prefix="tw-growth-") as folder:
-        machine = this_machine(Path(folder))
-        with Console(stderr=True).status("") as status:
-            for axis in grown:
-                status.update(f"{axis.name}: filling, then {options.rounds} rounds")
-                growths.append(measure(axis, options.rounds, options.round, Path(folder)))
-    report = Report(machine, MOST_RATIO, growths)
+    try:
+        report = _measured(options)
+    except BenchFailed as failure:
+        print(f"bench: {failure}", file=sys.stderr)
+        return 1
     options.output.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
-    Console().print(table(growths))
-    return int(any(growth.ratio > MOST_RATIO for growth in growths))
+    console = Console()
+    (console if console.is_terminal else Console(width=_TABLE_WIDTH)).print(table(report.growths))
+    return int(any(growth.ratio > MOST_RATIO for growth in report.growths))
+
+
+def _measured(options: argparse.Namespace) -> Report:
+    growths = []
+    with tempfile.TemporaryDirectory(prefix="tw-growth-") as folder, Console(stderr=True).status("") as status:
+        machine = this_machine(Path(folder))
+        for axis in axes(options.agents, options.calls, options.quotas):
+            status.update(f"{axis.name}: filling, then {options.rounds} rounds")
+            growths.append(measure(axis, options.rounds, options.round, Path(folder)))
+    return Report(machine, MOST_RATIO, growths)
 
 
 def table(growths: Sequence[Growth]) -> Table:

@@ -95,6 +95,46 @@ def test_one_that_fails_is_undone_alone(transactions: Transactions) -> None:
     assert transactions.undone == 2  # once together, once alone
 
 
+class Failing:
+    """The same connection, on which each of `statements` fails once; the one that begins when it has begun."""
+
+    def __init__(self, connection: sqlite3.Connection, *statements: str) -> None:
+        self._connection = connection
+        self._failing = list(statements)
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._connection.in_transaction
+
+    def execute(self, query: str) -> object:
+        if query in self._failing:
+            self._failing.remove(query)
+            if query == "BEGIN IMMEDIATE":
+                self._connection.execute(query)
+            raise sqlite3.OperationalError("disk I/O error")
+        return self._connection.execute(query)
+
+
+@pytest.mark.parametrize(
+    "failing",
+    [
+        pytest.param(["BEGIN IMMEDIATE"], id="as it begins"),
+        pytest.param(["COMMIT"], id="as it is committed"),
+        pytest.param(["COMMIT", "ROLLBACK"], id="as it is committed, and as that is undone"),
+    ],
+)
+def test_whatever_fails_of_a_transaction_nothing_of_it_stays_and_the_next_one_is_whole(
+    transactions: Transactions, failing: list[str]
+) -> None:
+    transactions.commits._connection = Failing(transactions.connection, *failing)  # type: ignore[assignment]
+    with pytest.raises(LedgerUnavailable, match="disk I/O error"):
+        transactions.insert(1)
+    assert transactions.undone >= 1
+    assert transactions.insert(2) == 2
+    assert transactions.numbers() == [2]
+    assert not transactions.connection.in_transaction
+
+
 def test_an_interrupted_leader_leaves_nobody_asleep_and_nothing_half_done(transactions: Transactions) -> None:
     came = transactions.while_one_is_under_way(
         lambda: transactions.insert(1, KeyboardInterrupt()), lambda: transactions.insert(2)

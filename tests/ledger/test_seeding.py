@@ -1,5 +1,7 @@
 """A limit whose window, time zone or separation changes goes on from what it has counted. Every test: every store."""
 
+import threading
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +11,19 @@ import pytest
 from ledger.builders import HOUR, MINUTE, NOON, TODAY, counter, facts
 from tollway.deciding.rulebook import RuleBook
 from tollway.deciding.rulebook import caller_of as declared
-from tollway.ledger.port import ALL_CALLS, CallFacts, Demand, Granted, Ledger, RowKind, Short, Sizes, Source
+from tollway.ledger.port import (
+    ALL_CALLS,
+    CallFacts,
+    Demand,
+    Granted,
+    JournalRow,
+    Ledger,
+    LedgerUnavailable,
+    RowKind,
+    Short,
+    Sizes,
+    Source,
+)
 from tollway.ledger.seeding import Seeding, Unseeded, counter_like
 from tollway.ledger.units import LIFETIME, Amounts, Unit, Window, WindowKind
 from tollway.pricing.table import PriceBook
@@ -113,6 +127,35 @@ def test_a_call_in_flight_grows_only_into_what_the_new_limit_leaves(ledger: Ledg
     assert isinstance(ledger.extend("a", 440, 440, NOON), Granted)
 
 
+@pytest.mark.parametrize("over", [True, False], ids=["over", "still running"])
+def test_what_an_old_call_took_lately_counts_in_a_rolling_window(ledger: Ledger, over: bool) -> None:
+    rolling = limit(Window(WindowKind.ROLLING, MINUTE))
+    call(ledger, "a", limit(Window(WindowKind.ROLLING, HOUR)), 100)
+    ledger.extend("a", 130, 130, NOON + 10 * MINUTE)
+    if over:
+        ledger.settle("a", Amounts(1, 0, 120, 0), Source.PROVIDER, NOON + 10 * MINUTE)
+    call(ledger, "b", rolling, 0, NOON + 10 * MINUTE)
+    assert used(ledger, rolling, NOON + 10 * MINUTE) == {(): (20, 0) if over else (0, 30)}
+
+
+def test_an_old_call_that_still_runs_grows_under_the_new_limit(ledger: Ledger) -> None:
+    rolling = limit(Window(WindowKind.ROLLING, MINUTE), amount=50)
+    call(ledger, "a", limit(), 100)
+    call(ledger, "b", rolling, 20, NOON + 10 * MINUTE)
+    assert isinstance(ledger.extend("a", 131, 131, NOON + 10 * MINUTE), Short)
+    assert isinstance(ledger.extend("a", 130, 130, NOON + 10 * MINUTE), Granted)
+    assert used(ledger, rolling, NOON + 10 * MINUTE) == {(): (0, 50)}
+
+
+def test_a_seeding_that_finds_nothing_is_a_row_too_so_that_time_never_goes_back(ledger: Ledger) -> None:
+    ended(ledger, "a", limit(), 900)
+    rolling = limit(Window(WindowKind.ROLLING, MINUTE))
+    assert isinstance(call(ledger, "b", rolling, 2000, NOON + HOUR), Short)
+    assert [(row.at, row.entries) for row in ledger.journal() if row.kind is RowKind.SEED] == [(NOON + HOUR, ())]
+    call(ledger, "c", rolling, 10, NOON)
+    assert [row.at for row in ledger.journal()][-1] == NOON + HOUR
+
+
 def test_a_late_correction_reaches_the_new_counter(ledger: Ledger) -> None:
     call(ledger, "a", limit(), 400)
     ledger.expire(NOON + HOUR)
@@ -195,6 +238,34 @@ def test_two_processes_with_different_rules_lose_no_call(path: Path) -> None:
     assert old.verify() == []
     old.close()
     new.close()
+
+
+class Slow(MemoryLedger):
+    """One whose journal takes as long to read as the test wants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reading, self.go_on = threading.Event(), threading.Event()
+
+    def _rows_for(self, seeding: Seeding, since: int) -> Iterable[JournalRow]:
+        self.reading.set()
+        self.go_on.wait()
+        return super()._rows_for(seeding, since)
+
+
+def test_while_a_limit_is_recounted_its_calls_are_not_kept_and_others_go_on() -> None:
+    ledger = Slow()
+    ended(ledger, "a", limit(), 900)
+    first = threading.Thread(target=call, args=(ledger, "b", limit(MONTH), 10))
+    first.start()
+    ledger.reading.wait()
+    ended(ledger, "meanwhile", replace(limit(), counter=counter("another")), 5)
+    ended(ledger, "of old rules", limit(), 20)
+    with pytest.raises(LedgerUnavailable, match="Limit tokens of AIQuota team-a/research was changed"):
+        call(ledger, "c", limit(MONTH), 10)
+    ledger.go_on.set()
+    first.join()
+    assert used(ledger, limit(MONTH)) == {(): (920, 10)}
 
 
 def test_a_seeding_that_is_undone_can_be_done_again() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from ledger import worker
 from ledger.builders import NOON, ask, counts, facts, grant, refuse, requests, slots, tokens
+from ledger.conversation import FullDisk
 from tollway.ledger.port import (
     CallFilter,
     DuplicateHold,
@@ -137,6 +138,24 @@ def test_two_ledgers_on_one_file_share_every_limit(store: SQLiteLedger, path: Pa
         refuse(other, "late", slots(50))
         assert other.settle(next(iter(store.journal())).call_id, Amounts(), Source.PROVIDER, NOON) is Settlement.SETTLED
         grant(store, "later", slots(50))
+
+
+def test_a_hold_that_another_process_ended_is_ended_here_too(store: SQLiteLedger, path: Path) -> None:
+    grant(store, "a", tokens(100), most=10)
+    with closing(SQLiteLedger(path)) as other:
+        assert other.settle("a", Amounts(output_tokens=4), Source.PROVIDER, NOON) is Settlement.SETTLED
+    assert store.settle("a", Amounts(output_tokens=9), Source.PROVIDER, NOON) is Settlement.UNCHANGED
+    assert counts(store) == {"tokens": (4, 0)}
+
+
+def test_a_grant_that_could_not_be_committed_can_be_made_again(store: SQLiteLedger) -> None:
+    grant(store, "before", tokens(100), most=10)
+    store._commits._connection = FullDisk(store._writer)  # type: ignore[assignment]
+    with pytest.raises(LedgerUnavailable, match="disk is full"):
+        ask(store, "a", tokens(100), most=10)
+    store._commits._connection = store._writer
+    grant(store, "a", tokens(100), most=10)
+    assert counts(store) == {"tokens": (0, 20)}
 
 
 def test_reading_does_not_wait_for_writing(store: SQLiteLedger, path: Path) -> None:

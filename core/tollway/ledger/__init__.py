@@ -5,5 +5,6 @@ hold, and `book`, which puts them together over the few reads and writes a store
 a store keeps its tables (`tollway_extauthz.stores`), nor what a call costs (`tollway.pricing`), nor which limits
 cover it (`tollway.deciding`).
 
-Read `port` for the words, then `arithmetic` (how much), `holds` (what happens to it) and `book` (both together).
+Read `port` for the words, then `arithmetic` (how much), `holds` (what happens to it) and `book` (both together);
+`seeding` is what a limit goes on from when it is counted another way.
 """

@@ -6,12 +6,24 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
 from tollway.ledger.book import Book
-from tollway.ledger.port import CallFacts, Demand, Granted, JournalRow, Refused, Settlement, Short, Sizes, Source
+from tollway.ledger.port import (
+    CallFacts,
+    Demand,
+    Granted,
+    JournalRow,
+    LedgerUnavailable,
+    Refused,
+    Settlement,
+    Short,
+    Sizes,
+    Source,
+)
 from tollway.ledger.seeding import Seeding, Unseeded
 from tollway.ledger.units import Amounts
 
 T = TypeVar("T")
 
+_PATIENCE_S: Final = 0.25
 EXPIRED_AT_ONCE: Final = 256
 """Holds ended in one transaction; others get their turn in between."""
 
@@ -60,9 +72,16 @@ class TransactingLedger(ABC):
     def _seed(self, unseeded: Unseeded, now: int) -> None:
         """Seed the counters of a limit that changed: once, for all calls that came to need it meanwhile.
 
-        The journal may be long, so nearly all of it is read before the transaction that writes; other calls go on.
+        The journal may be long (20 s for a million calls), so nearly all of it is read before the transaction that
+        writes; other calls go on. Those that need it do not wait for all of it: they would take every thread there is.
         """
-        with self._seeding:
+        if not self._seeding.acquire(timeout=_PATIENCE_S):
+            counter = unseeded.counter
+            raise LedgerUnavailable(
+                f"Limit {counter.limit} of AIQuota {counter.namespace}/{counter.quota} was changed, and is still being "
+                "recounted from the journal."
+            )
+        try:
             still = self._run(lambda book: book.unseeded(unseeded.counter, unseeded.limit, now))
             if still is None:
                 return
@@ -71,6 +90,8 @@ class TransactingLedger(ABC):
                 for row in self._rows_for(seeding, seeding.since):
                     seeding.take(row)
             self._run(lambda book: book.seed(seeding, now))
+        finally:
+            self._seeding.release()
 
     def record_refusal(self, refused: Refused, now: int) -> None:
         self._run(lambda book: book.record_refusal(refused, now))

@@ -23,7 +23,12 @@ demo: $(VENV)/.installed ## Two agents on two SDKs spend a shared budget through
 
 .PHONY: test
 test: $(VENV)/.installed ## All tests this machine can run; what is skipped is said loudly
+	@$(BIN)/python tools/kube_binaries.py >/dev/null || [ "$$TOLLWAY_CLUSTER" != required ]
 	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+.PHONY: kube
+kube: $(VENV)/.installed ## kube-apiserver, etcd and kubectl for the tests: finds, downloads or builds them (6 minutes, once)
+	@$(BIN)/python tools/kube_binaries.py
 
 # However often a call can end badly, it has to add up every time.
 RUNS ?= 20
@@ -49,12 +54,29 @@ format: $(VENV)/.installed ## Format the code
 	$(BIN)/ruff format
 
 .PHONY: bench
-bench: $(VENV)/.installed ## Bare two-hop road and Tollway on it, side by side; prints ratios, writes JSON
+bench: $(VENV)/.installed ## Bare two-hop road and Tollway on it, side by side, and what grows; prints ratios: 6 minutes
 	$(BIN)/python -m bench $(ARGS)
+
+# One million calls, and what they leave in memory.
+.PHONY: bench-memory
+bench-memory: $(VENV)/.installed ## Memory of every process after 10,000, 100,000 and 1,000,000 calls: 10 to 20 minutes
+	$(BIN)/python -m bench --only memory --calls 1000000 --output bench-memory.json $(ARGS)
+
+SOAK_MINUTES ?= 30
+.PHONY: soak
+soak: $(VENV)/.installed ## Half of the highest rate while processes die every minute, then the books; writes docs/soak.md; SOAK_MINUTES=N
+	$(BIN)/python -m bench.soak --minutes $(SOAK_MINUTES) $(ARGS)
 
 .PHONY: model
 model: $(VENV)/.installed ## 100,000 random interleavings of all ledger operations against a model, on both stores: 15 minutes
 	cd tests && ../$(BIN)/python -m ledger.interleavings --runs 100000 --jobs $(JOBS) $(ARGS)
+
+# For how long each target is fuzzed, and which (all, if none is named).
+FUZZ_SECONDS ?= 600
+FUZZ_TARGET  ?=
+.PHONY: fuzz
+fuzz: $(VENV)/.fuzzing ## Coverage-guided fuzzing of every parser, 10 minutes each; FUZZ_SECONDS=N, FUZZ_TARGET=NAME
+	$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) $(addprefix --target ,$(FUZZ_TARGET))
 
 .PHONY: bench-growth
 bench-growth: $(VENV)/.installed ## That a grant does not cost more with many agents, calls and quotas; prints ratios, writes JSON
@@ -98,6 +120,10 @@ $(VENV)/.installed: requirements/dev.txt pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.fuzzing: $(VENV)/.installed requirements/fuzz.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/fuzz.txt
 	@touch $@
 
 .PHONY: clean

@@ -31,7 +31,8 @@ from tollway.ledger.windows import bucket
 from tollway.pricing.data import default_book
 from tollway.resources.models import AgentIdentity, AIQuota, Limit, Meta, Per, ResourceSet, Selector
 from tollway_extauthz.stores.sqlite import SQLiteLedger
-from tollway_extauthz.stores.sqlite.rows import json_text
+from tollway_extauthz.stores.sqlite.facts import digest_of
+from tollway_extauthz.stores.sqlite.rows import content_of, shared_facts
 from tollway_extauthz.stores.sqlite.tables import SQLiteTables
 
 MOST_RATIO: Final = 1.2
@@ -112,7 +113,7 @@ class Subject:
 
     def warm_up(self) -> None:
         """A call by each of the agents."""
-        for caller in self._callers * max(1, 300 // len(self._callers)):
+        for caller in list(self._callers) * max(1, 300 // len(self._callers)):
             self._timed_call(caller)
 
     def round(self, calls: int, *, first: bool = False) -> float:
@@ -190,34 +191,37 @@ INSERT INTO counters SELECT NULL, c.limit_id, replace(c.per, '"a0"', '"a' || n |
 FROM each CROSS JOIN (SELECT * FROM counters) c
 """
 _COUNTED: Final = """
-INSERT INTO temp.counted SELECT cast(substr(c.per ->> '$[0][1]', 2) AS INTEGER), c.id, s.bucket, s.took, c.amount
+INSERT INTO temp.counted
+SELECT cast(substr(c.per ->> '$[0][1]', 2) AS INTEGER), c.id, s.bucket, s.took, c.amount, s.base, s.rate
 FROM counters c JOIN limits l ON l.id = c.limit_id JOIN temp.shares s ON s.name = l.name
 """
 _CALLS: Final = """
 WITH RECURSIVE each (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM each WHERE n < :calls)
 INSERT INTO temp.calls SELECT n, lower(hex(randomblob(16))), n % :agents FROM each
 """
+_FACTS: Final = """
+WITH RECURSIVE each (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM each WHERE n < :agents - 1)
+INSERT INTO facts (id, digest, content) SELECT n + 1, digest_of(content), content
+FROM (SELECT n, replace(:facts, 'a0', 'a' || n) AS content FROM each)
+"""
 _ENTRIES: Final = (
-    "(SELECT json_group_array(json_array(id, bucket, {0}, amount)) FROM temp.counted WHERE agent = c.agent)"
+    "(SELECT json_group_array(json_array(id, bucket, {0}, amount{1})) FROM temp.counted WHERE agent = c.agent)"
 )
 _GRANTS: Final = f"""
-INSERT INTO journal (seq, at, kind, call_id, entries, size, reason, message, previous_hash, facts)
-SELECT 2 * c.n - 1, :then, 'grant', c.id, {_ENTRIES.format("took, 0")}, 100, '', '', '',
-    replace(:facts, 'a0', 'a' || c.agent)
+INSERT INTO journal (seq, at, kind, call_id, entries, size, facts, input_ceiling)
+SELECT 2 * c.n - 1, :then, 'grant', c.id, {_ENTRIES.format("took, 0", ", base, rate, json('false')")}, 100,
+    c.agent + 1, :input_ceiling
 FROM temp.calls c
 """
 _SETTLES: Final = f"""
-INSERT INTO journal (seq, at, kind, call_id, entries, size, source, requests, input_tokens, output_tokens, cost,
-    reason, message, previous_hash)
-SELECT 2 * c.n, :then, 'settle', c.id, {_ENTRIES.format("-took, took")}, 100, 4, :requests, :input_tokens,
-    :output_tokens, :cost, '', '', ''
+INSERT INTO journal (seq, at, kind, call_id, entries, size, source, requests, input_tokens, output_tokens, cost)
+SELECT 2 * c.n, :then, 'settle', c.id, {_ENTRIES.format("-took, took", "")}, 100, 4, :requests, :input_tokens,
+    :output_tokens, :cost
 FROM temp.calls c
 """
 _HOLDS: Final = """
-INSERT INTO holds SELECT 2 * c.n - 1, c.id, 100, :then + 60000, (
-    SELECT json_group_array(json_array(id, amount, 0, 0, json('false'), took, json_array(json_array(bucket, took))))
-    FROM temp.counted WHERE agent = c.agent
-), 4, :requests, :input_tokens, :output_tokens, :cost, (2 * c.n - 1) || ',' || 2 * c.n FROM temp.calls c
+INSERT INTO holds (granted, hold_id, size, deadline, ended)
+SELECT 2 * c.n - 1, c.id, 100, :then + 60000, 2 * c.n FROM temp.calls c
 """
 _BUCKETS: Final = """
 INSERT INTO buckets SELECT k.id, k.bucket, 0, k.took * count(*) FROM temp.calls c JOIN temp.counted k USING (agent)
@@ -232,18 +236,23 @@ def prefill(path: Path, book: RuleBook, callers: Sequence[Caller], calls: int) -
         "calls": calls,
         "agents": len(callers),
         "then": THEN,
-        "facts": json_text(_facts(callers[0])),
+        "facts": content_of(shared_facts(_facts(callers[0]))),
+        "input_ceiling": _facts(callers[0]).input_ceiling,
         **{name: getattr(CONSUMED, name) for name in CONSUMED.__slots__},
     }
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TEMP TABLE calls (n INTEGER PRIMARY KEY, id TEXT, agent INTEGER)")
-        connection.execute("CREATE TEMP TABLE counted (agent, id, bucket, took, amount, PRIMARY KEY (agent, id))")
-        connection.execute("CREATE TEMP TABLE shares (name TEXT PRIMARY KEY, bucket, took)")
+        connection.execute(
+            "CREATE TEMP TABLE counted (agent, id, bucket, took, amount, base, rate, PRIMARY KEY (agent, id))"
+        )
+        connection.execute("CREATE TEMP TABLE shares (name TEXT PRIMARY KEY, bucket, took, base, rate)")
+        connection.create_function("digest_of", 1, digest_of, deterministic=True)
         for cover in book.covers(callers[0], PROVIDER, MODEL):
             SQLiteTables(connection).see(cover.counter, cover.limit.amount)
-            share = (cover.limit.name, bucket(cover.counter.window, THEN), CONSUMED.of(cover.limit.unit))
-            connection.execute("INSERT INTO shares VALUES (?, ?, ?)", share)
-        for query in (_COUNTERS, _COUNTED, _CALLS, _GRANTS, _SETTLES, _HOLDS, _BUCKETS):
+            unit, in_bucket = cover.limit.unit, bucket(cover.counter.window, THEN)
+            share = (cover.limit.name, in_bucket, CONSUMED.of(unit), *BASES[unit])
+            connection.execute("INSERT INTO shares VALUES (?, ?, ?, ?, ?)", share)
+        for query in (_COUNTERS, _COUNTED, _CALLS, _FACTS, _GRANTS, _SETTLES, _HOLDS, _BUCKETS):
             connection.execute(query, values)
 
 

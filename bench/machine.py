@@ -25,6 +25,25 @@ class Machine:
     load_before: float
 
 
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """What runs where; nothing: wherever the kernel likes. `road`: the Envoys of all roads, `tollway up` and all that
+    it starts. `callers`: the callers and the provider."""
+
+    road: tuple[int, ...] = ()
+    callers: tuple[int, ...] = ()
+
+    @property
+    def everywhere(self) -> tuple[int, ...]:
+        return (*self.road, *self.callers)
+
+
+def cores_apart() -> Cores:
+    """One core for the roads and the others for who calls and who answers, where there are two or more."""
+    first, *others = sorted(os.sched_getaffinity(0))
+    return Cores((first,), tuple(others)) if others else Cores()
+
+
 def this_machine(directory: Path) -> Machine:
     """`directory` is where the ledger will be."""
     return Machine(

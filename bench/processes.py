@@ -5,7 +5,7 @@ import contextlib
 import os
 import re
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,8 +21,10 @@ _END_WITHIN_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """KiB. `pss` shares out what several processes have in common (an Envoy's program), `private` leaves it out."""
+    """Bytes. `rss` counts all that is there, `pss` shares out what several processes have in common (an Envoy's
+    program), `private` leaves that out."""
 
+    rss: int
     pss: int
     private: int
 
@@ -67,25 +69,77 @@ def require_alive(process: Process, name: str, log: Path) -> None:
         raise BenchFailed(f"{name} ended with {process.returncode}. The end of its log:\n    {lines}")
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time of all threads of a process so far; the clock that counts it has 10 ms ticks."""
-    fields = _stat(pid)
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """User and system time of all threads of these processes so far, and of their children that ended; the clock that
+    counts it has 10 ms ticks."""
+    return sum(sum(map(int, _stat(pid)[11:15])) for pid in pids) / _TICKS
 
 
-def memory(pid: int) -> Memory:
-    found = {name: int(amount) for name, amount in _KIB.findall((_PROC / str(pid) / "smaps_rollup").read_text())}
-    return Memory(found["Pss"], found["Private_Clean"] + found["Private_Dirty"])
+def memory(pids: Iterable[int]) -> Memory:
+    """Of these processes together."""
+    rollups = [(_PROC / str(pid) / "smaps_rollup").read_text() for pid in pids]
+    kinds = [{name: int(amount) * 1024 for name, amount in _KIB.findall(rollup)} for rollup in rollups]
+    return Memory(
+        sum(kind["Rss"] for kind in kinds),
+        sum(kind["Pss"] for kind in kinds),
+        sum(kind["Private_Clean"] + kind["Private_Dirty"] for kind in kinds),
+    )
+
+
+def open_files(pids: Iterable[int]) -> int:
+    """File descriptors of these processes together."""
+    return sum(len(os.listdir(_PROC / str(pid) / "fd")) for pid in pids)  # noqa: PTH208 - names are all that is needed
+
+
+def started_at(pid: int) -> float:
+    """Seconds from the machine's start to the process's."""
+    return int(_stat(pid)[19]) / _TICKS
 
 
 def children(pid: int) -> Mapping[int, str]:
     """The processes that `pid` started itself, and their command lines."""
     found = {}
-    for entry in _PROC.glob("[0-9]*"):
+    for child in _offspring().get(pid, ()):
         with contextlib.suppress(OSError):  # it ended while we looked
-            if int(_stat(int(entry.name))[1]) == pid:
-                found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            found[child] = (_PROC / str(child) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     return found
+
+
+def whole(roots: Iterable[int]) -> Sequence[int]:
+    """These processes and all that they, and these in turn, started."""
+    offspring, found = _offspring(), list(roots)
+    for pid in found:  # it grows as we go
+        found += offspring.get(pid, ())
+    return found
+
+
+def _offspring() -> Mapping[int, Sequence[int]]:
+    """Process -> those that it started itself."""
+    found: dict[int, list[int]] = {}
+    for entry in _PROC.glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            found.setdefault(int(_stat(int(entry.name))[1]), []).append(int(entry.name))
+    return found
+
+
+def move(pids: Iterable[int], cores: Collection[int]) -> None:
+    """Have all threads of these processes, and what they start from now on, run on these cores only."""
+    for pid in pids:
+        for thread in (_PROC / str(pid) / "task").iterdir():
+            with contextlib.suppress(ProcessLookupError):  # it ended while we looked
+                os.sched_setaffinity(int(thread.name), cores)
+
+
+@contextlib.contextmanager
+def started_on(cores: Collection[int]) -> Iterator[None]:
+    """What is started meanwhile runs on these cores only, and all that it starts; none: wherever the kernel likes."""
+    before = os.sched_getaffinity(0)
+    if cores:
+        os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _stat(pid: int) -> list[str]:

@@ -1,127 +1,132 @@
-"""One run: everything started, every turn of the schedule taken, the ledger asked, everything ended."""
+"""One run: everything started, every turn of the schedule taken, the ledgers asked, everything ended."""
 
-import asyncio
-import contextlib
-import json
-import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from bench import chat
-from bench.bare_road import bare_gateway, bare_sidecar
-from bench.envoys import serving
-from bench.failures import BenchFailed
-from bench.figures import Comparison, Memories, Sample, compared
-from bench.installation import LIMITS, Installation, LedgerFindings, installed, resources
-from bench.load import Load, Target
-from bench.machine import Machine, this_machine
-from bench.processes import answer_of, cpu_seconds, memory
-from bench.provider import provider
-from bench.roads import BARE, GATEWAY, SIDECAR, TOLLWAY, Road
-from bench.scenarios import Effort, Scenario, schedule
-from tollway.resources.parse import parse_files
-from tollway_cli.standalone.ports import LOOPBACK, Ports
+from bench import calls
+from bench.figures import Comparison, compared
+from bench.installation import LedgerFindings
+from bench.machine import Cores, Machine, this_machine
+from bench.processes import Memory, memory
+from bench.resources import AGENTS
+from bench.roads import BARE, TOLLWAY, Road
+from bench.scenarios import MEMORY, Effort, checkpoints, chosen, filling, schedule
+from bench.turns import Sample, at_rest, called, sample
+from bench.world import World, world
 
-_FIRST_PORT: Final = 16001
-_TRAILING_S: Final = 0.5
-"""After a turn, before its CPU time is read: access logs are flushed and read within 0.3 s, and that belongs to it."""
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be measured, how often, and where it runs."""
+
+    effort: Effort
+    cases: Collection[str]
+    cores: Cores
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the run was made. Sizes in bytes."""
+    """How the run was made. Sizes in bytes, by call."""
 
-    effort: Effort
-    request_bytes: int
-    answer_bytes: int
-    limits: Sequence[Mapping[str, object]]
+    plan: Plan
+    request_bytes: Mapping[str, int]
+    answer_bytes: Mapping[str, int]
+    limits: Mapping[str, Sequence[Mapping[str, object]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Memory of a road's processes after so many calls through them."""
+
+    road: str
+    calls: int
+    processes: Mapping[str, Memory]
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Everything that a run found."""
+    """Everything that a run found. `left_out`: road -> why nothing on it was measured. `ledgers`: by the first road of
+    each Tollway."""
 
     machine: Machine
     settings: Settings
     figures: Sequence[Comparison]
-    memory: Memories
-    ledger: LedgerFindings
+    left_out: Mapping[str, str]
+    memory: Sequence[Reading]
+    ledgers: Mapping[str, LedgerFindings]
     samples: Sequence[Sample]
 
 
-async def run(directory: Path, effort: Effort, env: Mapping[str, str], say: Callable[[str], None]) -> Result:
+async def run(plan: Plan, directory: Path, env: Mapping[str, str], say: Say) -> Result:
     """Measure. `directory` is empty, and short enough for sockets. Raises `BenchFailed`."""
     machine = this_machine(directory)
-    async with _world(directory, env) as (installation, roads):
-        samples = [
-            await _sample(number, scenario, roads[road], env, say) for number, scenario, road in schedule(effort)
-        ]
-        memories = {name: {what: memory(pid) for what, pid in road.processes.items()} for name, road in roads.items()}
-        _require_unchanged(installation, roads[TOLLWAY])
-        say("asking the ledger")
-        made = sum(sample.load.made for sample in samples if sample.road == TOLLWAY)
-        ledger = await installation.findings(made)
-    settings = Settings(effort, len(chat.REQUEST), len(chat.ANSWER), LIMITS)
-    return Result(machine, settings, compared(samples), memories, ledger, samples)
+    needed = {road for scenario in chosen(plan.effort, plan.cases) for road in scenario.roads}
+    async with world(directory, needed, plan.cores, env, say) as found:
+        tally = Tally(found)
+        if MEMORY in plan.cases:
+            await tally.fill(checkpoints(plan.effort.remembered), env, say)
+        await tally.measure(plan, env, say)
+        tally.read(road for road in (BARE, TOLLWAY) if road in found.roads)
+        found.require_unchanged()
+        say("asking the ledgers")
+        ledgers = {
+            roads[0]: await installation.findings({found.owners[road][1]: tally.made[road] for road in roads})
+            for installation, roads in found.installations.items()
+        }
+    figures = compared(tally.samples)
+    return Result(machine, _settings(plan), figures, found.left_out, tally.readings, ledgers, tally.samples)
 
 
-@contextlib.asynccontextmanager
-async def _world(directory: Path, env: Mapping[str, str]) -> AsyncIterator[tuple[Installation, Mapping[str, Road]]]:
-    ports = Ports({})
-    upstream, gateway, sidecar = (ports.of(name, _FIRST_PORT) for name in ("provider", "gateway", "sidecar"))
-    documents = resources(f"http://{LOOPBACK}:{upstream}")
-    (found,) = parse_files({"resources.yaml": documents}).resources.providers
-    async with contextlib.AsyncExitStack() as running:
-        running.callback(ports.release)
-        await running.enter_async_context(serving(provider(directory / "p", LOOPBACK, upstream, chat.ANSWER), env))
-        installation = await running.enter_async_context(installed(directory / "t", documents, env))
-        model, place = installation.state, directory / "b"
-        first = await running.enter_async_context(
-            serving(bare_sidecar(place, model, found, sidecar, gateway), env),
-        )
-        second = await running.enter_async_context(serving(bare_gateway(place, model, found, gateway), env))
-        host, port, prefix = installation.address
-        bare = Road(BARE, _target(host, sidecar, prefix), {SIDECAR: first.pid, GATEWAY: second.pid})
-        yield installation, {BARE: bare, TOLLWAY: _tollway_road(installation, _target(host, port, prefix))}
+class Tally:
+    """What was measured so far. `made`: road -> calls."""
+
+    def __init__(self, found: World) -> None:
+        self.samples: list[Sample] = []
+        self.readings: list[Reading] = []
+        self.made = dict.fromkeys(found.roads, 0)
+        self._found = found
+        self._roads: Mapping[str, Road] = found.roads
+
+    async def fill(self, after: Iterable[int], env: Mapping[str, str], say: Say) -> None:
+        """Read Tollway's memory at its start, and after so many calls."""
+        road = self._roads[TOLLWAY]
+        self.read((TOLLWAY,))
+        for number in after:
+            say(f"memory after {number:,} calls")
+            self.made[TOLLWAY] += (await called(road, calls.SMALL, filling(number - self.made[TOLLWAY]), env)).made
+            await at_rest(road)
+            self.read((TOLLWAY,))
+
+    async def measure(self, plan: Plan, env: Mapping[str, str], say: Say) -> None:
+        for number, scenario, name in schedule(plan.effort, plan.cases):
+            if name in self._roads:
+                say(f"round {number + 1} of {plan.effort.rounds}: {scenario.name}, {name}")
+                taken = await sample(number, scenario, self._roads[name], plan.cores, env)
+                self.samples.append(taken)
+                self.made[name] += taken.load.made + taken.beside
+
+    def read(self, roads: Iterable[str]) -> None:
+        for name in roads:
+            processes = {what: memory(pids) for what, pids in self._roads[name].processes.items()}
+            self.readings.append(Reading(name, self._carried(name), processes))
+
+    def _carried(self, name: str) -> int:
+        """Calls by whatever road over the same Tollway."""
+        return sum(self.made[each] for each in self._found.beside(name))
 
 
-def _tollway_road(installation: Installation, target: Target) -> Road:
-    return Road(TOLLWAY, target, installation.processes())
+def _settings(plan: Plan) -> Settings:
+    kinds = (calls.SMALL, calls.BIG, calls.HUGE, calls.STREAM)
+    requests, answers = ({each.name: size(each) for each in kinds} for size in (_request_bytes, _answer_bytes))
+    return Settings(plan, requests, answers, AGENTS)
 
 
-def _target(host: str, port: int, prefix: str) -> Target:
-    return Target(host, port, f"{prefix}/chat/completions", chat.REQUEST.decode(), len(chat.ANSWER))
+def _request_bytes(call: calls.Call) -> int:
+    return len(call.body)
 
 
-async def _sample(
-    number: int, scenario: Scenario, road: Road, env: Mapping[str, str], say: Callable[[str], None]
-) -> Sample:
-    say(f"round {number + 1}: {scenario.name}, {road.name}")
-    before = {name: cpu_seconds(pid) for name, pid in road.processes.items()}
-    load = await _load(scenario, road, env)
-    await asyncio.sleep(_TRAILING_S)
-    spent = {name: cpu_seconds(pid) - before[name] for name, pid in road.processes.items()}
-    per_call = {name: seconds * 1000 / load.made for name, seconds in spent.items()}
-    return Sample(number, scenario.name, road.name, load, per_call)
-
-
-async def _load(scenario: Scenario, road: Road, env: Mapping[str, str]) -> Load:
-    job = json.dumps({"target": asdict(road.target), "turn": asdict(scenario.turn)}).encode() + b"\n"
-    try:
-        answer = await answer_of((sys.executable, "-m", "bench.load"), env, _within(scenario), job)
-    except BenchFailed as failure:
-        raise BenchFailed(f"{scenario.name} on the road {road.name!r}: {failure}") from failure
-    return Load(**json.loads(answer))
-
-
-def _within(scenario: Scenario) -> float:
-    """Seconds after which a turn hangs and is not only slow: a call of one second would be that."""
-    turn = scenario.turn
-    return 30 + (turn.seconds or 0) + (turn.calls or 0) + turn.warm_up
-
-
-def _require_unchanged(installation: Installation, road: Road) -> None:
-    if (now := installation.processes()) != road.processes:
-        raise BenchFailed(f"a process of Tollway was restarted during the run: {dict(road.processes)} became {now}")
+def _answer_bytes(call: calls.Call) -> int:
+    return call.answer_bytes

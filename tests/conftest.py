@@ -2,6 +2,9 @@
 
 import pytest
 
+from clusters import cluster as cluster
+from clusters import kube_binaries as kube_binaries
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite golden files; read the difference first")

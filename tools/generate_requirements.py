@@ -10,7 +10,12 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PINS = {ROOT / "requirements" / "run.txt": ("cli",), ROOT / "requirements" / "dev.txt": ("dev",)}
+DEV = ROOT / "requirements" / "dev.txt"
+PINS = {
+    ROOT / "requirements" / "run.txt": ("cli",),
+    DEV: ("dev",),
+    ROOT / "requirements" / "fuzz.txt": ("fuzz",),
+}
 
 
 def compile_pins(extras: tuple[str, ...], output: Path, *, upgrade: bool) -> None:
@@ -23,6 +28,9 @@ def compile_pins(extras: tuple[str, ...], output: Path, *, upgrade: bool) -> Non
         f"--output-file={output}",
     ]
     command += [f"--extra={extra}" for extra in extras]
+    if "fuzz" in extras:
+        # It is installed beside them.
+        command += [f"--constraint={DEV}"]
     command += ["--no-emit-package=tollway", "pyproject.toml", *(["--upgrade"] if upgrade else [])]
     subprocess.run([Path(sys.executable).with_name("uv"), *command[1:]], cwd=ROOT, check=True)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, ParamSpec
 import click
 
 from tollway_cli.failures import CommandFailed, WrongUsage
+from tollway_cli.standalone.workers import MOST as MOST_WORKERS
 
 if TYPE_CHECKING:
     from tollway_cli.views.instance import Admin
@@ -130,7 +131,14 @@ def tollway() -> None:
     help="What happens to calls that no enforced limit in tokens or cost covers.",
 )
 @click.option("--store", metavar="URL", help="Where the ledger is: sqlite:///PATH.  [default: in the state directory]")
-@click.option("--workers", type=int, default=1, show_default=True, help="Processes that decide. Only 1 for now.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, MOST_WORKERS),
+    default=1,
+    show_default=True,
+    help="How many processes decide, on one ledger. One is the least work per call; more are for machines that have "
+    "cores to spare.",
+)
 def up(
     config: Path,
     state: Path,
@@ -143,8 +151,8 @@ def up(
 ) -> None:
     """Serve the resources of a directory on this machine.
 
-    Starts the gateway Envoy, the process that decides, and one sidecar Envoy per AgentIdentity, each with an SVID of
-    its own, and keeps them running. Everything listens on loopback or on sockets of yours alone.
+    Starts the gateway Envoy, the process that decides (or several: --workers), and one sidecar Envoy per AgentIdentity,
+    each with an SVID of its own, and keeps them running. Everything listens on loopback or on sockets of yours alone.
 
     Changes of the files are in force within a second. A file that cannot be used changes nothing: what was in force
     stays in force, and the trouble is said on stderr. SIGHUP reads the files again; SIGINT and SIGTERM stop.
@@ -153,8 +161,6 @@ def up(
     Example:
       tollway up --config ./resources --secret openai-key/api-key=env:OPENAI_API_KEY
     """
-    if workers != 1:
-        raise WrongUsage("--workers: only one process decides for now; several come later")
     from tollway_cli.standalone.given_secrets import read_options
 
     given, absent = read_options(secrets, os.environ)
@@ -173,6 +179,8 @@ def up(
         absent=absent,
         environ=dict(os.environ),
         upstream_ca=_checked_authorities(upstream_ca),
+        workers=workers,
+        booted_at=now_ms() - time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000,
         names_state=state != default_state(),
     )
     serve(options, now_ms, random.random)

@@ -5,8 +5,10 @@ restart of either side loses nothing, and a line told twice does no harm. A file
 told to open a new one, and the old one is drained before it goes.
 """
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+import re
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
@@ -17,9 +19,11 @@ from tollway.settling.call_end import CallEnd
 
 _log = logging.getLogger(__name__)
 _CHECKPOINT: Final = "access-log"
-_CHUNK: Final = 1 << 20
+_CHUNK: Final = 1 << 16
+"""What is taken at once, some hundred lines: decisions wait no longer than for these."""
 _LONGEST_LINE: Final = 1 << 20
 _ROTATE_AT: Final = 64 << 20
+_MOMENT: Final = re.compile(r"[0-9]{1,16}")
 _BEGIN: Final = b'{"'
 """How a line begins, and the objects in it, which cannot be read as a line: more follows them."""
 
@@ -35,7 +39,7 @@ class Line(msgspec.Struct, frozen=True):
     content_encoding: str | None = None
     start: str | None = None
     duration: int | None = None
-    usage: dict[str, int | float | str | None] | None = None
+    usage: dict[str, object] | None = None
     type: str | None = None
 
 
@@ -63,13 +67,17 @@ def backlog(path: Path, checkpoints: Checkpoints) -> Backlog:
 
 
 class AccessLogFile:
-    """Follows one file. `reopen` tells Envoy to open its log anew. Not thread-safe; one task polls."""
+    """Follows one file; one task polls.
+
+    `take` gets what some lines tell, and what to call, in the same transaction, so that they are not read again. Where
+    it raises they are. `reopen` tells Envoy to open its log anew.
+    """
 
     def __init__(
         self,
         path: Path,
         checkpoints: Checkpoints,
-        take: Callable[[CallEnd], None],
+        take: Callable[[Sequence[CallEnd], Callable[[], None]], None],
         reopen: Callable[[], Awaitable[None]],
         rotate_at: int = _ROTATE_AT,
     ) -> None:
@@ -86,10 +94,10 @@ class AccessLogFile:
         """Take what is new; rotate if it is time. Returns the number of lines."""
         if self._file is None and not self._open():
             return 0
-        lines = self._drain()
+        lines = await self._drain()
         if self._offset >= self._rotate_at or self._is_old():
             lines += await self._rotate()
-            lines += self._drain() if self._open() else 0
+            lines += await self._drain() if self._open() else 0
         return lines
 
     def close(self) -> None:
@@ -109,28 +117,37 @@ class AccessLogFile:
                 return True
         return False
 
-    def _drain(self) -> int:
+    async def _drain(self) -> int:
         assert self._file is not None  # noqa: S101 - `poll` opened it
         lines = 0
+        while chunk := self._read():
+            complete, newline, _ = chunk.rpartition(b"\n")
+            if newline:
+                lines += self._take_lines(complete)
+            elif len(chunk) >= _LONGEST_LINE:
+                _log.error("%s: a line of over %d bytes is skipped", self._path, _LONGEST_LINE)
+                self._offset += len(chunk)
+            else:
+                break
+            await asyncio.sleep(0)
+        return lines
+
+    def _read(self) -> bytes:
+        """What comes next: a chunk, or more where a chunk does not hold a line."""
+        assert self._file is not None  # noqa: S101 - `poll` opened it
         # What could not be taken last time is read again.
         self._file.seek(self._offset)
-        while chunk := self._file.read(_CHUNK):
-            complete, newline, _ = chunk.rpartition(b"\n")
-            if not newline:
-                if len(chunk) >= _LONGEST_LINE:
-                    _log.error("%s: a line of over %d bytes is skipped", self._path, _LONGEST_LINE)
-                    self._offset += len(chunk)
-                    continue
-                break
-            for end in _ends(complete):
-                self._take(end)
-                lines += 1
-            self._offset += len(complete) + 1
-            self._file.seek(self._offset)
-        self._file.seek(self._offset)
-        if lines:
-            self._checkpoints.set_checkpoint(_CHECKPOINT, f"{_inode(self._file)} {self._offset}")
-        return lines
+        chunk = self._file.read(_CHUNK)
+        return chunk if b"\n" in chunk or len(chunk) < _CHUNK else chunk + self._file.read(_LONGEST_LINE - _CHUNK)
+
+    def _take_lines(self, complete: bytes) -> int:
+        assert self._file is not None  # noqa: S101 - `poll` opened it
+        ends = list(_ends(complete))
+        offset = self._offset + len(complete) + 1
+        place = f"{_inode(self._file)} {offset}"
+        self._take(ends, lambda: self._checkpoints.set_checkpoint(_CHECKPOINT, place))
+        self._offset = offset
+        return len(ends)
 
     async def _rotate(self) -> int:
         """Rename, have Envoy write elsewhere, drain what it still wrote, and only then remove."""
@@ -138,7 +155,7 @@ class AccessLogFile:
         if not self._is_old():
             self._path.rename(self._old)
         await self._reopen()
-        lines = self._drain()
+        lines = await self._drain()
         self.close()
         self._old.unlink(missing_ok=True)
         return lines
@@ -171,7 +188,7 @@ def _readable(text: bytes) -> Line | None:
     while begin >= 0:
         try:
             line = msgspec.json.decode(text[begin:], type=Line)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             begin = text.find(_BEGIN, begin + 1)
             continue
         if begin:
@@ -198,10 +215,11 @@ def call_end(line: Line) -> CallEnd:
 
 def _written_at(line: Line) -> int:
     """When Envoy made the line; 0 if it does not say."""
-    return int(line.start) + (line.duration or 0) if line.start and line.start.isdecimal() else 0
+    return int(line.start) + (line.duration or 0) if line.start and _MOMENT.fullmatch(line.start) else 0
 
 
-def _whole(value: float | str | None) -> int | str | None:
+def _whole(value: object) -> int | str | None:
+    """Numbers that are whole, and texts; of anything else a provider may say there is nothing to count."""
     if isinstance(value, float):
         return int(value) if value.is_integer() else None
-    return value
+    return value if isinstance(value, int | str) and not isinstance(value, bool) else None

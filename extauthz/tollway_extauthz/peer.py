@@ -5,18 +5,16 @@ URIs, `..` in a path, anything in other names. It also keeps connections open wh
 call is judged here, against SPIFFE's rules for a leaf (X509-SVID.md §5.2), our signing CAs, and the clock.
 
 Envoy hands over the leaf only, so the trust anchors are the signing CAs themselves: the path is one certificate long.
-What does not depend on the clock is remembered by the SHA-256 of what Envoy sent. Only certificates that one of our CAs
-signed are remembered, so nobody can flush the memory with made-up ones.
+What does not depend on the clock is remembered by what Envoy sent. Only certificates that one of our CAs signed are
+remembered, so nobody can flush the memory with made-up ones.
 """
 
 import re
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from hashlib import sha256
 from typing import Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -24,6 +22,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from tollway.deciding.rulebook import Caller
 from tollway.identity.spiffe_id import SPIFFEID, AgentPath, InvalidSPIFFEID, TrustDomain, agent_path, parse_spiffe_id
 
 MAX_CERTIFICATE_LENGTH: Final = 32_768
@@ -78,11 +77,12 @@ class _Known:
     """What is true of a certificate at any time."""
 
     peer: Peer
+    caller: Caller
     issuer: _Issuer
 
 
 class PeerValidator:
-    """Validates peers of one trust domain. Safe to share between threads; `with_issuers` makes the successor."""
+    """Validates peers of one trust domain. Not for several threads; `with_issuers` makes the successor."""
 
     def __init__(self, trust_domain: TrustDomain, issuers_pem: bytes, remembered: int = DEFAULT_REMEMBERED) -> None:
         """`issuers_pem`: every signing CA whose leaves may come, PEM. Raises `UnusableIssuers`."""
@@ -90,8 +90,7 @@ class PeerValidator:
         self._issuers_pem = issuers_pem
         self._issuers = _read_issuers(issuers_pem, trust_domain)
         self._remembered = remembered
-        self._known: OrderedDict[bytes, _Known] = OrderedDict()
-        self._lock = threading.Lock()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
 
     def with_issuers(self, issuers_pem: bytes) -> "PeerValidator":
         """The validator for these signing CAs: this one, if they are the same, else one that remembers nothing."""
@@ -101,32 +100,29 @@ class PeerValidator:
 
     def validate(self, certificate_pem: str, now: int) -> Peer | PeerProblem:
         """Judge `CheckRequest.source.certificate` (the leaf, URL-encoded PEM) at `now`, ms. Never raises."""
+        known = self._judge(certificate_pem)
+        return known if isinstance(known, PeerProblem) else _problem_of_time(known, now) or known.peer
+
+    def caller(self, certificate_pem: str, now: int) -> Caller | PeerProblem:
+        """The same in the words of the decision. One certificate gives one and the same `Caller` each time."""
+        known = self._judge(certificate_pem)
+        return known if isinstance(known, PeerProblem) else _problem_of_time(known, now) or known.caller
+
+    def _judge(self, certificate_pem: str) -> _Known | PeerProblem:
+        known = self._known.get(certificate_pem)
+        if known is not None:
+            self._known.move_to_end(certificate_pem)
+            return known
         if not certificate_pem:
             return PeerProblem(PeerReason.MISSING, "The call came without a client certificate.")
         if len(certificate_pem) > MAX_CERTIFICATE_LENGTH:
             return _invalid("it is too long")
-        key = sha256(certificate_pem.encode(errors="surrogatepass")).digest()
-        known = self._recall(key)
-        if known is None:
-            examined = _examine(certificate_pem, self._trust_domain, self._issuers)
-            if isinstance(examined, PeerProblem):
-                return examined
-            known = examined
-            self._remember(key, known)
-        return _problem_of_time(known, now) or known.peer
-
-    def _recall(self, key: bytes) -> _Known | None:
-        with self._lock:
-            known = self._known.get(key)
-            if known is not None:
-                self._known.move_to_end(key)
-            return known
-
-    def _remember(self, key: bytes, known: _Known) -> None:
-        with self._lock:
-            self._known[key] = known
+        examined = _examine(certificate_pem, self._trust_domain, self._issuers)
+        if isinstance(examined, _Known):
+            self._known[certificate_pem] = examined
             if len(self._known) > self._remembered:
                 self._known.popitem(last=False)
+        return examined
 
 
 def _problem_of_time(known: _Known, now: int) -> PeerProblem | None:
@@ -157,7 +153,17 @@ def _examine(certificate_pem: str, trust_domain: TrustDomain, issuers: Sequence[
     if issuer is None:
         message = f"The certificate of {identity.spiffe_id} was not issued by this installation."
         return PeerProblem(PeerReason.UNTRUSTED, message)
-    return _Known(identity, issuer)
+    return _Known(identity, _caller_of(identity), issuer)
+
+
+def _caller_of(peer: Peer) -> Caller:
+    return Caller(
+        spiffe_id=str(peer.spiffe_id),
+        namespace=peer.path.namespace,
+        service_account=peer.path.service_account,
+        agent=peer.path.agent,
+        pod=peer.pod_uid or "",
+    )
 
 
 @dataclass(frozen=True, slots=True)

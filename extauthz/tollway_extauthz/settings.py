@@ -27,6 +27,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     uncovered: Literal["deny", "allow"] = "deny"
     hold_ms: Annotated[int, msgspec.Meta(ge=1)] = 60_000
     """For how long a hold lasts unless it is renewed. The gateway says often enough which calls still run."""
+    worker: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Which of the processes on this ledger it is. The first, 0, also does what only one of them may do."""
+    other_workers: tuple[str, ...] = ()
+    """Told to the first: the admin sockets of the others."""
+    booted_at: int | None = None
+    """When this machine started, milliseconds since the epoch. Told to workers, so that they share a clock even if the
+    machine's was set between their starts; one alone finds it out by itself."""
 
 
 def read_settings(path: Path) -> Settings:

@@ -1,1 +1,6 @@
-"""TODO."""
+"""The control plane: certificates, Envoy configuration, and the operator that keeps them right in a cluster.
+
+`authority` issues, `signing` judges who gets what, `envoy` renders; these serve one machine as well as a cluster.
+`cluster`, `watching` and `reconciling` are the operator, put together in `control`. The data plane does not belong
+here, and nothing of it is imported.
+"""

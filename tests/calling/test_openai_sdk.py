@@ -218,13 +218,6 @@ def test_an_unreadable_body_is_refused_in_openais_shape(place: Place) -> None:
     assert set(body["error"]) == {"message", "type", "param", "code"}
 
 
-def test_a_body_over_32_mib_is_refused_in_openais_shape(place: Place) -> None:
-    url = place.installation.base_url("team-a/caller") + "/chat/completions"
-    status, headers, body = post(url, b'{"model": "gpt-4o-mini", "messages": "' + b"x" * (33 << 20) + b'"}')
-    assert (status, headers["x-tollway-reason"]) == (413, "request.too_large")
-    assert set(body["error"]) == {"message", "type", "param", "code"}
-
-
 def test_a_refusal_can_be_explained_from_the_journal(place: Place) -> None:
     with place.client() as client, pytest.raises(openai.PermissionDeniedError) as caught:
         ask(client, model="gpt-of-tomorrow")

@@ -31,7 +31,7 @@ from tollway.resources.models import Mode
 from tollway_cli.doctor.checks import CHECKS, diagnose
 from tollway_cli.doctor.findings import Result
 from tollway_cli.doctor.screen import is_well
-from tollway_cli.doctor.snapshot import ConfigFacts, Prices, RefusalFacts, Snapshot
+from tollway_cli.doctor.snapshot import ConfigFacts, Prices, RefusalFacts, Snapshot, WorkerFacts
 
 START = "tollway up --config /config --state /state --secret openai-key/api-key=env:VARIABLE"
 RESTART = f"kill {PID}, then: {START}"
@@ -83,6 +83,12 @@ WRONG: dict[str, tuple[Snapshot, str, str, str]] = {
     ),
     "an Envoy that does not answer": (gateway(answers=False), "processes", "does not answer", RESTART),
     "a data plane that does not answer": (ill(standing=None), "processes", "no call is decided", RESTART),
+    "a worker that does not answer": (
+        ill(other_workers=(WorkerFacts("extauthz-1", None),)),
+        "processes",
+        "extauthz-1: it does not answer",
+        RESTART,
+    ),
     "a socket that is gone": (
         state(sockets={"/state/run/check.sock": None}),
         "sockets",
@@ -118,6 +124,12 @@ WRONG: dict[str, tuple[Snapshot, str, str, str]] = {
         standing(generation=6),
         "configuration in force",
         "it runs generation 6 of the rules, 7 was given to it",
+        RESTART,
+    ),
+    "rules that one of several workers did not take": (
+        ill(other_workers=(WorkerFacts("extauthz-1", 7), WorkerFacts("extauthz-2", 6))),
+        "configuration in force",
+        "extauthz-2: it runs generation 6 of the rules, 7 was given to it",
         RESTART,
     ),
     "an Envoy with other files": (gateway(runs_its_files=False), "configuration in force", "does not run", RESTART),

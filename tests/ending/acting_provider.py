@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from aiohttp import web
+from aiohttp import ClientConnectionError, web
 
 PROMPT: Final = 10
 """Tokens of any prompt."""
@@ -22,6 +22,7 @@ ANSWER: Final = 20
 CAP: Final = 60
 """Tokens that a call asks for at most; an act that is slow generates up to it."""
 PAUSE_S: Final = 0.02
+LARGEST_BODY: Final = 64 << 20
 
 
 @dataclass(slots=True)
@@ -32,6 +33,8 @@ class Bill:
     prompt: str
     input: int = PROMPT
     output: int = 0
+    padding: int = 0
+    """Bytes beside the tokens, as far as the connection took them."""
 
 
 class Acting:
@@ -280,6 +283,17 @@ async def _stream_lingers(acting: Acting) -> web.StreamResponse:
     return response
 
 
+async def _stream_flood(acting: Acting) -> web.StreamResponse:
+    """More bytes than all buffers on the way hold, for each token some."""
+    response = await acting.stream(0)
+    comment = b": " + b"x" * (256 << 10) + b"\n\n"
+    for _ in range(CAP):
+        acting.bill.output += 1
+        await response.write(acting.wire.token(None) + comment)
+        acting.bill.padding += len(comment)
+    return await acting.end(response)
+
+
 async def _silence(acting: Acting) -> web.StreamResponse:
     acting.bill.output = CAP
     await acting.until_nobody_listens()
@@ -329,6 +343,7 @@ ACTS: Final[Mapping[str, Act]] = {
     "stream closed": _stream_closed,
     "stream stalls": _stream_stalls,
     "stream lingers": _stream_lingers,
+    "stream flood": _stream_flood,
     "silence": _silence,
     "reset": _reset,
     "429": _status(429),
@@ -376,7 +391,7 @@ class ActingProvider:
         return f"http://127.0.0.1:{self.port}"
 
     def _app(self) -> web.Application:
-        app = web.Application()
+        app = web.Application(client_max_size=LARGEST_BODY)
         app.router.add_post("/v1/chat/completions", self._serve(ChatWire()))
         app.router.add_post("/v1/messages", self._serve(MessagesWire()))
         return app
@@ -388,7 +403,7 @@ class ActingProvider:
             self.bills.append(bill)
             try:
                 return await ACTS[prompt.partition(" #")[0]](Acting(request, bill, wire, self._cue))
-            except ConnectionResetError:
+            except (ConnectionError, ClientConnectionError):
                 return web.Response()  # to nobody
 
         return serve

@@ -318,9 +318,9 @@ def documents(acting: ActingProvider, *more: Mapping[str, Any]) -> list[dict[str
 
 
 @contextlib.contextmanager
-def staged(**tuning: object) -> Iterator[Stage]:
-    """`tuning`: fields of `tollway_cli.standalone.tuning.Tuning`."""
-    arguments = ["--tuning", json.dumps(tuning)]
+def staged(*options: str, **tuning: object) -> Iterator[Stage]:
+    """`options` of `tuned_up`; `tuning`: fields of `tollway_cli.standalone.tuning.Tuning`."""
+    arguments = [*options, "--tuning", json.dumps(tuning)]
     with ActingProvider() as acting, running(documents(acting), arguments=arguments, kind=TunedInstallation) as (up, _):
         stage = Stage(up, acting)
         stage.wait_until_it_serves()

@@ -27,7 +27,7 @@ def refused(stage: Stage, act: str) -> None:
     assert (call.response.status, call.response.headers["x-tollway-reason"]) == (503, "tollway.unavailable")
 
 
-def test_killed_before_the_grant_the_call_is_refused_and_nobody_has_heard_of_it(stage: Stage) -> None:
+def test_R19_killed_before_the_grant_the_call_is_refused_and_nobody_has_heard_of_it(stage: Stage) -> None:
     before = stage.granted()
     with stage.data_plane_dies("before-grant"):
         refused(stage, "json")
@@ -35,7 +35,7 @@ def test_killed_before_the_grant_the_call_is_refused_and_nobody_has_heard_of_it(
     assert stage.in_order()
 
 
-def test_killed_after_the_grant_the_call_is_refused_and_its_hold_given_back(stage: Stage) -> None:
+def test_R19_killed_after_the_grant_the_call_is_refused_and_its_hold_given_back(stage: Stage) -> None:
     before = stage.granted()
     with stage.data_plane_dies("after-grant"):
         refused(stage, "json")
@@ -46,7 +46,9 @@ def test_killed_after_the_grant_the_call_is_refused_and_its_hold_given_back(stag
 
 
 @pytest.mark.parametrize("moment", ["before-settlement", "after-settlement"])
-def test_killed_at_the_settlement_the_call_is_settled_once_with_the_providers_number(stage: Stage, moment: str) -> None:
+def test_R19_killed_at_the_settlement_the_call_is_settled_once_with_the_providers_number(
+    stage: Stage, moment: str
+) -> None:
     with stage.data_plane_dies(moment):
         call, bill = stage.begun("stream")
         call.read()
@@ -56,7 +58,7 @@ def test_killed_at_the_settlement_the_call_is_settled_once_with_the_providers_nu
     assert stage.in_order()
 
 
-def test_killed_while_a_call_runs_the_call_goes_on_and_is_settled(stage: Stage) -> None:
+def test_R19_killed_while_a_call_runs_the_call_goes_on_and_is_settled(stage: Stage) -> None:
     call, bill = stage.begun("stream held")
     stage.kill(stage.data_plane)
     stage.acting.go_on()
@@ -66,7 +68,7 @@ def test_killed_while_a_call_runs_the_call_goes_on_and_is_settled(stage: Stage) 
     assert stage.in_order()
 
 
-def test_what_ends_while_it_stands_still_is_told_twice_and_counted_once(stage: Stage) -> None:
+def test_R23_what_ends_while_it_stands_still_is_told_twice_and_counted_once(stage: Stage) -> None:
     calls = [stage.begun("stream held") for _ in range(5)]
     with stage.paused(stage.data_plane):
         stage.acting.go_on()
@@ -78,7 +80,7 @@ def test_what_ends_while_it_stands_still_is_told_twice_and_counted_once(stage: S
     assert stage.in_order()
 
 
-def test_a_caller_that_leaves_while_it_is_decided_holds_nothing(stage: Stage) -> None:
+def test_R20_a_caller_that_leaves_while_it_is_decided_holds_nothing(stage: Stage) -> None:
     before = stage.granted()
     with stage.paused(stage.data_plane):
         call = stage.call("json")
@@ -89,7 +91,7 @@ def test_a_caller_that_leaves_while_it_is_decided_holds_nothing(stage: Stage) ->
     assert nothing_of(stage, before)
 
 
-def test_a_decision_that_comes_after_envoy_gave_up_holds_nothing(stage: Stage) -> None:
+def test_R20_a_decision_that_comes_after_envoy_gave_up_holds_nothing(stage: Stage) -> None:
     before = stage.granted()
     with stage.paused(stage.data_plane):
         refused(stage, "json")
@@ -97,7 +99,7 @@ def test_a_decision_that_comes_after_envoy_gave_up_holds_nothing(stage: Stage) -
     assert nothing_of(stage, before)
 
 
-def test_an_end_that_is_told_before_the_hold_is_in_the_ledger_ends_it(stage: Stage) -> None:
+def test_R23_an_end_that_is_told_before_the_hold_is_in_the_ledger_ends_it(stage: Stage) -> None:
     before = stage.granted()
     with stage.locked_ledger():
         call = stage.call("json")

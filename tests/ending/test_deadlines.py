@@ -36,7 +36,7 @@ def test_a_call_that_runs_longer_than_its_deadline_keeps_its_hold_and_settles_on
     assert stage.in_order()
 
 
-def test_a_hold_whose_gateway_is_silent_expires_at_its_ceiling_and_the_truth_corrects_it(stage: Stage) -> None:
+def test_R23_a_hold_whose_gateway_is_silent_expires_at_its_ceiling_and_the_truth_corrects_it(stage: Stage) -> None:
     call, bill = stage.begun("stream held")
     with stage.paused(stage.gateway):
         silent_since = time.monotonic()

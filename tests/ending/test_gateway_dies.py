@@ -37,7 +37,7 @@ def test_open_calls_of_a_gateway_that_was_killed_end_at_once_at_their_ceiling(st
     assert stage.in_order()
 
 
-def test_a_line_that_turns_up_after_that_corrects_the_charge(stage: Stage) -> None:
+def test_R23_a_line_that_turns_up_after_that_corrects_the_charge(stage: Stage) -> None:
     call, bill = stage.begun("stream held")
     stage.kill(stage.gateway)
     call.leave()

@@ -152,7 +152,7 @@ def play(stage: Stage, ending: Ending) -> str:
 
 
 @pytest.mark.parametrize("name", ENDINGS)
-def test_it_is_settled_with_the_providers_number_or_bounded_and_labelled(
+def test_R24_it_is_settled_with_the_providers_number_or_bounded_and_labelled(
     name: str, books: Mapping[str, Mapping[str, Any]]
 ) -> None:
     ending, call = ENDINGS[name], books[name]
@@ -161,7 +161,7 @@ def test_it_is_settled_with_the_providers_number_or_bounded_and_labelled(
     assert call["output_tokens"] in ending.output
 
 
-def test_nothing_is_below_what_the_provider_generated_and_nothing_is_counted_twice(
+def test_R24_nothing_is_below_what_the_provider_generated_and_nothing_is_counted_twice(
     stage: Stage, books: Mapping[str, Mapping[str, Any]]
 ) -> None:
     assert len(books) == len(ENDINGS)

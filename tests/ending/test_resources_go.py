@@ -20,7 +20,7 @@ def without(stage: Stage, kind: str, name: str) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize(("kind", "name"), [("AIQuota", "plenty"), ("AIProvider", "openai")])
-def test_a_call_is_settled_though_what_admitted_it_was_deleted(stage: Stage, kind: str, name: str) -> None:
+def test_R31_a_call_is_settled_though_what_admitted_it_was_deleted(stage: Stage, kind: str, name: str) -> None:
     call, bill = stage.begun("stream held")
     stage.put_into_force(without(stage, kind, name))
     refused = stage.call("json")
@@ -34,7 +34,7 @@ def test_a_call_is_settled_though_what_admitted_it_was_deleted(stage: Stage, kin
     assert stage.in_order()
 
 
-def test_a_quota_that_was_made_again_has_what_it_had(stage: Stage) -> None:
+def test_R31_a_quota_that_was_made_again_has_what_it_had(stage: Stage) -> None:
     used = {counter["limit"]: counter["used"] for counter in stage.ask("/limits")["counters"]}
     stage.put_into_force(without(stage, "AIQuota", "plenty"))
     stage.put_into_force(documents(stage.acting))

@@ -4,11 +4,13 @@ Who talks with them, and in which order, is others' (`test_stores_agree`, `test_
 must come to is here.
 """
 
+import copy
 import shutil
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from ledger.builders import counter, facts
 from ledger.model import Hold, Model, amount
@@ -68,6 +70,14 @@ def values(per: Sequence[str], of: CallFacts) -> tuple[tuple[str, str], ...]:
     return tuple((each, known[each]) for each in per)
 
 
+class Left(Exception):  # noqa: N818 - named for what happened
+    """Somebody gave a batch up."""
+
+
+def leave() -> NoReturn:
+    raise Left
+
+
 class FullDisk:
     """A connection on which nothing can be committed."""
 
@@ -108,6 +118,26 @@ class Conversation:
             each.close()
 
     # The clock, the process and the rules.
+
+    def little_is_remembered(self) -> None:
+        """By the process that goes on now: so little that nearly everything is forgotten before it is asked for."""
+        self.sqlite._tables._standing.most = self.sqlite._tables._unaltered.most = 2
+
+    def a_batch(self, work: Callable[[], None], end: str) -> None:
+        """All that `work` says is kept together; unless `end` is that it is "left" by an error, or the disk "full"."""
+        self._mend()
+        before = copy.deepcopy((self._model, self._now, self._ids, self._counted))
+        try:
+            with self._memory.batch(), self.sqlite.batch():
+                work()
+                if end == "full":
+                    self.the_next_commit_fails()
+                elif end == "left":
+                    leave()
+        except (Left, LedgerUnavailable):
+            assert end != "kept"
+            self._model, self._now, self._ids, self._counted = before
+        self._mend()
 
     @property
     def time(self) -> int:
@@ -152,7 +182,7 @@ class Conversation:
 
     def the_next_commit_fails(self) -> None:
         """As on a full disk: all was done, and none of it may have happened."""
-        self.sqlite._commits._connection = FullDisk(self.sqlite._writer)
+        self.sqlite._transaction._connection = FullDisk(self.sqlite._writer)
 
     def a_limit_is_counted_another_way(self, limit: str, shape: int) -> None:
         self._shapes[limit] = shape % len(LIMITS[limit][1])
@@ -234,6 +264,7 @@ class Conversation:
         assert said == (hold is not None and hold.source is None)
         if said and hold is not None:
             hold.deadline = self._time + lives
+        self._check_hold(hold_id, hold)
 
     def a_call_is_settled_or_corrected(self, which: int, amounts: Amounts, source: Source) -> None:
         hold_id, hold = self._hold(which)
@@ -246,6 +277,7 @@ class Conversation:
             assert said is (Settlement.SETTLED if hold.source is None else Settlement.CORRECTED)
             self._now = self._moment()
             self._model.end(hold, source, lambda of, _: amounts.of(of.unit))
+        self._check_hold(hold_id, hold)
 
     def holds_expire(self, granted_before: int = 0) -> None:
         said = self._both("expire", self._time, granted_before)
@@ -270,6 +302,11 @@ class Conversation:
         rows = [*self._both("journal")]
         ends = [row.call_id for row in rows if row.kind in (RowKind.SETTLE, RowKind.EXPIRE)]
         assert sorted(ends) == sorted(key for key, hold in self._model.holds.items() if hold.source is not None)
+
+    def _check_hold(self, hold_id: str, hold: Hold | None) -> None:
+        said = self._both("hold", hold_id)
+        known = None if hold is None else (hold.facts, hold.size, hold.deadline, hold.granted, hold.source)
+        assert (said and (said.facts, said.size, said.deadline, said.granted_at, said.source)) == known
 
     def check_counters(self) -> None:
         at = self._moment()
@@ -303,7 +340,7 @@ class Conversation:
 
     def _mend(self) -> None:
         self.sqlite._writer.set_progress_handler(None, 1)
-        self.sqlite._commits._connection = self.sqlite._writer
+        self.sqlite._transaction._connection = self.sqlite._writer
 
     def _say(self, store: MemoryLedger | SQLiteLedger, operation: str, given: Sequence[object]):
         try:

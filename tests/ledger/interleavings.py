@@ -1,7 +1,8 @@
 """Random interleavings of all that a ledger does, from a seed: `python tests/ledger/interleavings.py` runs many.
 
 Each is some forty operations of a few calls on a few limits, between clock steps, changes of the limits, restarts and
-crashes. A seed that fails is pinned in `test_interleavings`.
+crashes; in many of them two processes take turns, or operations come in batches that are kept or lost together. A seed
+that fails is pinned in `test_interleavings`.
 """
 
 import argparse
@@ -32,8 +33,9 @@ _CHANGING = [name for name, (_, shapes) in LIMITS.items() if len(shapes) > 1]
 class Interleaving:
     """One conversation, all of whose choices are made by `dice`."""
 
-    def __init__(self, talk: Conversation, dice: random.Random) -> None:
+    def __init__(self, talk: Conversation, dice: random.Random, company: random.Random | None = None) -> None:
         self._talk = talk
+        self._company = company
         self._dice = dice
         # Few limits, that many calls meet; or all of them, each now and then.
         self._names = dice.sample(list(LIMITS), dice.choice((1, 2, 2, 3, len(LIMITS) - 1)))
@@ -60,9 +62,31 @@ class Interleaving:
 
     def run(self) -> None:
         operations, weights = list(self._often), list(self._often.values())
+        turns, batches = (0.0, 0.0) if self._company is None else self._habits(self._company)
         for operation in self._dice.choices(operations, weights, k=OPERATIONS):
+            if self._company is not None and self._company.random() < turns:
+                self._talk.the_process_before_goes_on()
+            if self._company is not None and self._company.random() < batches:
+                self._batch(self._company)
             operation()
         self._talk.check()
+
+    def _habits(self, company: random.Random) -> tuple[float, float]:
+        """How often the other process goes on, if there is one, and how often several operations are one batch."""
+        if company.random() < 0.2:
+            self._talk.little_is_remembered()
+        if company.random() < 0.5:
+            self._talk.another_process_opens_the_file()
+            return company.choice((0.1, 0.5)), 0.1
+        return 0.0, 0.2
+
+    def _batch(self, company: random.Random) -> None:
+        several = [self._reserve, self._settle, self._extend, self._lower, self._renew, self._expire, self._repeat]
+        often = [30, 20, 5, 3, 3, 3, 3]
+        chosen = company.choices([*several, self._pass, self._change], [*often, 5, 2], k=company.randint(1, 8))
+        end = company.choice(("kept", "kept", "left", "full"))
+        self._talk.a_batch(lambda: [operation() for operation in chosen] and None, end)
+        self._talk.check_counters()
 
     def _pass(self) -> None:
         self._talk.time_passes(self._dice.choice((self._dice.randint(-50, 300), self._dice.choice(STEPS))))
@@ -120,13 +144,13 @@ def workshop() -> Iterator[Path]:
         yield Path(folder)
 
 
-def run(seed: int, folder: Path) -> None:
-    """Run the interleaving of `seed`; raises what it finds."""
+def run(seed: int, folder: Path, *, alone: bool = False) -> None:
+    """Run the interleaving of `seed`; raises what it finds. `alone`: one process, and no batches."""
     within = folder / f"{seed}"
     within.mkdir()
     talk = Conversation(within, folder / "new.db")
     try:
-        Interleaving(talk, random.Random(seed)).run()
+        Interleaving(talk, random.Random(seed), None if alone else random.Random(f"company of {seed}")).run()
     finally:
         talk.close()
         shutil.rmtree(within)

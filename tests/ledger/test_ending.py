@@ -314,3 +314,14 @@ def test_a_hold_tells_what_it_was_granted_for(ledger: Ledger) -> None:
     assert (hold.source, hold.amounts) == (None, None)
     assert hold.facts.model == "gpt-5-mini"
     assert ledger.hold("nobody") is None
+
+
+def test_a_deadline_of_a_clock_that_was_ahead_is_brought_down_to_what_a_hold_may_last(ledger: Ledger) -> None:
+    grant(ledger, "ahead", tokens(100), most=10, now=NOON + HOUR)
+    grant(ledger, "ours", tokens(100), most=10, now=NOON)
+    grant(ledger, "ended", tokens(100), most=10, now=NOON + HOUR)
+    ledger.settle("ended", used(1), Source.PROVIDER, NOON)
+    assert ledger.shorten(NOON + 2 * MINUTE) == 1
+    holds = [ledger.hold(each) for each in ("ahead", "ours", "ended")]
+    assert [hold and hold.deadline - NOON for hold in holds] == [2 * MINUTE, MINUTE, HOUR + MINUTE]
+    assert list(ledger.expire(NOON + 2 * MINUTE)) == ["ours", "ahead"]

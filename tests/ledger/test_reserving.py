@@ -19,11 +19,8 @@ from ledger.builders import (
     slots,
     tokens,
 )
-from tollway.ledger.book import Book
 from tollway.ledger.port import Demand, DuplicateHold, Granted, Ledger, Sizes, Source
 from tollway.ledger.units import LIFETIME, Amounts, Unit, Window, WindowKind
-from tollway_extauthz.stores.memory import MemoryLedger
-from tollway_extauthz.stores.sqlite import SQLiteLedger
 
 MIDNIGHT = NOON + 12 * HOUR
 
@@ -239,12 +236,10 @@ def test_time_never_goes_back(ledger: Ledger) -> None:
     assert counts(ledger, NOON) == {"tokens": (0, 200)}
 
 
-def test_time_does_not_go_back_between_two_calls_of_one_transaction(ledger: MemoryLedger | SQLiteLedger) -> None:
-    def two_calls(book: Book) -> None:
-        book.reserve("a", facts(), [tokens(100, TODAY)], Sizes(1, 1), MIDNIGHT, MIDNIGHT)
-        book.reserve("b", facts(), [tokens(100, TODAY)], Sizes(1, 1), NOON, NOON)
-
-    ledger._run(two_calls)
+def test_time_does_not_go_back_between_two_calls_of_one_transaction(ledger: Ledger) -> None:
+    with ledger.batch():
+        grant(ledger, "a", tokens(100, TODAY), most=1, now=MIDNIGHT)
+        grant(ledger, "b", tokens(100, TODAY), most=1, now=NOON)
     assert counts(ledger, MIDNIGHT) == {"tokens": (0, 2)}
 
 

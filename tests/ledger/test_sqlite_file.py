@@ -1,14 +1,16 @@
 """The file: it survives what kills a process, many may use it at once, and a wrong one stops with a clear sentence."""
 
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -150,12 +152,161 @@ def test_a_hold_that_another_process_ended_is_ended_here_too(store: SQLiteLedger
 
 def test_a_grant_that_could_not_be_committed_can_be_made_again(store: SQLiteLedger) -> None:
     grant(store, "before", tokens(100), most=10)
-    store._commits._connection = FullDisk(store._writer)  # type: ignore[assignment]
+    store._transaction._connection = FullDisk(store._writer)  # type: ignore[assignment]
     with pytest.raises(LedgerUnavailable, match="disk is full"):
         ask(store, "a", tokens(100), most=10)
-    store._commits._connection = store._writer
+    store._transaction._connection = store._writer
     grant(store, "a", tokens(100), most=10)
     assert counts(store) == {"tokens": (0, 20)}
+
+
+def test_a_batch_that_cannot_be_committed_never_was_and_the_next_one_is_whole(store: SQLiteLedger) -> None:
+    grant(store, "before", tokens(100), most=10)
+
+    def batch() -> None:
+        with store.batch():
+            grant(store, "a", tokens(100), requests(5), most=10)
+            store.settle("before", Amounts(output_tokens=4), Source.PROVIDER, NOON)
+
+    with no_room(), pytest.raises(LedgerUnavailable, match="cannot be used now"):
+        batch()
+    assert counts(store) == {"tokens": (0, 10)}
+    assert store.hold("a") is None
+    batch()
+    assert counts(store) == {"tokens": (4, 10), "requests": (0, 1)}
+    assert store.verify() == []
+
+
+class Failing:
+    """The same connection, on which each of `statements` fails once; the one that begins when it has begun."""
+
+    def __init__(self, connection: sqlite3.Connection, *statements: str) -> None:
+        self._connection = connection
+        self._failing = list(statements)
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._connection.in_transaction
+
+    def execute(self, query: str) -> object:
+        if query in self._failing:
+            self._failing.remove(query)
+            if query == "BEGIN IMMEDIATE":
+                self._connection.execute(query)
+            raise sqlite3.OperationalError("disk I/O error")
+        return self._connection.execute(query)
+
+
+@pytest.mark.parametrize(
+    "failing",
+    [
+        pytest.param(["BEGIN IMMEDIATE"], id="as it begins"),
+        pytest.param(["BEGIN IMMEDIATE", "ROLLBACK"], id="as it begins, and as that is undone"),
+        pytest.param(["COMMIT"], id="as it is committed"),
+        pytest.param(["COMMIT", "ROLLBACK"], id="as it is committed, and as that is undone"),
+    ],
+)
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "batch"])
+def test_whatever_fails_of_a_transaction_nothing_of_it_stays_and_the_next_one_is_whole(
+    store: SQLiteLedger, failing: list[str], together: bool
+) -> None:
+    store._transaction._connection = Failing(store._writer, *failing)  # type: ignore[assignment]
+    with pytest.raises(LedgerUnavailable, match="disk I/O error"), store.batch() if together else nullcontext():
+        grant(store, "a", tokens(100), most=10)
+    grant(store, "b", tokens(100), most=7)
+    assert counts(store) == {"tokens": (0, 7)}
+    assert [row.call_id for row in store.journal()] == ["b"]
+    assert not store._writer.in_transaction
+
+
+def test_an_interrupted_batch_leaves_nothing_half_done_and_keeps_nobody_waiting(store: SQLiteLedger) -> None:
+    def batch() -> None:
+        with store.batch():
+            grant(store, "a", tokens(100), most=10)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        batch()
+    run_in_threads(2, lambda n: grant(store, f"{n}", tokens(100), most=10) and None)
+    assert counts(store) == {"tokens": (0, 20)}
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """No file may grow any more, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_file_that_fails_within_a_batch_fails_all_of_it_at_once(store: SQLiteLedger) -> None:
+    def batch() -> None:
+        with store.batch():
+            grant(store, "a", tokens(100), most=10)
+            store._writer.execute("PRAGMA query_only = 1")  # as on a disk that was mounted anew
+            with pytest.raises(LedgerUnavailable, match="readonly"):
+                grant(store, "b", tokens(100), most=10)
+            store._writer.execute("PRAGMA query_only = 0")
+            with pytest.raises(LedgerUnavailable, match="together with this"):
+                grant(store, "c", tokens(100), most=10)
+
+    with pytest.raises(LedgerUnavailable, match=r"Nothing of this batch could be kept: .*readonly"):
+        batch()
+    assert (counts(store), list(store.journal())) == ({}, [])
+    grant(store, "a", tokens(100), most=10)
+    assert counts(store) == {"tokens": (0, 10)}
+
+
+def test_an_empty_batch_does_not_wait_for_the_file(store: SQLiteLedger, path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with store.batch():
+            pass
+
+
+def test_changes_tell_of_others_only(store: SQLiteLedger, path: Path) -> None:
+    with closing(SQLiteLedger(path)) as other:
+        seen = store.changes()
+        grant(store, "a", slots(1))
+        assert store.changes() == seen
+        other.settle("a", Amounts(), Source.PROVIDER, NOON)
+        assert store.changes() != seen
+        seen = store.changes()
+        grant(store, "b", slots(1))
+        store.sync()
+        assert store.changes() == seen
+
+
+def test_a_hold_that_another_process_renewed_is_settled_here_with_its_deadline(store: SQLiteLedger, path: Path) -> None:
+    grant(store, "a", slots(1))
+    with closing(SQLiteLedger(path)) as other:
+        other.renew("a", NOON + 10**6)
+        assert store.hold("a") == other.hold("a")
+        assert list(store.expire(NOON + 10**5)) == []
+        grant(other, "b", tokens(100), most=10)
+    assert store.settle("a", Amounts(), Source.PROVIDER, NOON) is Settlement.SETTLED
+    hold = store.hold("a")
+    assert hold is not None
+    assert hold.deadline == NOON + 10**6
+
+
+def test_a_call_that_meets_only_what_is_remembered_reads_nothing(store: SQLiteLedger) -> None:
+    """Statements of one call in a batch: its hold goes in, and all the rest with that of the others."""
+    limits = requests(10**6), tokens(10**9), slots(100)
+    grant(store, "first", *limits, most=10)
+    statements: list[str] = []
+    with store.batch():
+        grant(store, "second", *limits, most=10)
+        store._writer.set_trace_callback(statements.append)
+        for n in range(3):
+            grant(store, f"{n}", *limits, most=10)
+            assert store.hold(f"{n}") is not None
+            store.settle(f"{n}", Amounts(), Source.PROVIDER, NOON)
+        store._writer.set_trace_callback(None)
+    assert [statement.split()[:3] for statement in statements] == [["INSERT", "INTO", "holds"]] * 3
 
 
 def test_reading_does_not_wait_for_writing(store: SQLiteLedger, path: Path) -> None:
@@ -200,12 +351,12 @@ def test_a_sum_beyond_64_bits_stops_instead_of_becoming_a_float(store: SQLiteLed
 # Surviving.
 
 
-@pytest.mark.parametrize("threads", [1, 8])
-def test_a_process_killed_under_load_leaves_every_acknowledged_grant(path: Path, threads: int) -> None:
+@pytest.mark.parametrize(("load", "threads"), [("single", 1), ("single", 8), ("batches", 1), ("batches", 3)])
+def test_a_process_killed_under_load_leaves_every_acknowledged_grant(path: Path, load: str, threads: int) -> None:
     with closing(SQLiteLedger(path)):
         pass
     for life in range(3):
-        acknowledged = kill_under_load(path, f"life{life}", threads)
+        acknowledged = kill_under_load(path, f"life{life}", load, threads)
         assert len(acknowledged) > 50
         with closing(SQLiteLedger(path)) as ledger:
             assert ledger.verify() == []
@@ -217,18 +368,36 @@ def test_a_process_killed_under_load_leaves_every_acknowledged_grant(path: Path,
             standing = [hold for hold in map(ledger.hold, open_holds) if hold is not None and hold.source is None]
             held = {state.counter.limit: state.held for state in ledger.counters(worker.NOW)}
             assert held == {"tokens": sum(hold.size for hold in standing), "requests": len(standing)}
+            batches = Counter(call.rpartition("-")[0] for call in open_holds)
+            assert load == "single" or set(batches.values()) == {worker.BATCH}
 
 
-def kill_under_load(path: Path, name: str, threads: int) -> list[tuple[str, str]]:
+def kill_under_load(path: Path, name: str, load: str, threads: int) -> list[tuple[str, str]]:
     """What a process said before it was killed in the middle of it."""
-    command = [sys.executable, worker.__file__, str(path), name, str(threads)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with working(path, name, load, threads) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(200)]
         os.kill(process.pid, signal.SIGKILL)
         lines += process.stdout.readlines()
     whole = [line.split() for line in lines if line.endswith("\n")]
     return [(each[0], each[1]) for each in whole if len(each) == 2]
+
+
+def working(path: Path, name: str, load: str, threads: int) -> subprocess.Popen[str]:
+    command = [sys.executable, worker.__file__, str(path), name, load, str(threads)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_8_processes_against_one_limit_are_granted_exactly_what_it_allows(path: Path) -> None:
+    SQLiteLedger(path).close()
+    racing = [working(path, f"{n}", "race", 1) for n in range(8)]
+    told = [process.communicate()[0].split() for process in racing]
+    assert [process.returncode for process in racing] == [0] * 8
+    granted = sum(len(words) // 2 for words in told)
+    with closing(SQLiteLedger(path)) as ledger:
+        assert granted == worker.RACED_FOR == sum(row.kind is RowKind.GRANT for row in ledger.journal())
+        assert sum(counts(ledger, worker.NOW)["race"]) == worker.RACED_FOR
+        assert ledger.verify() == []
 
 
 def test_a_restart_keeps_holds_counters_limits_and_checkpoints(path: Path) -> None:

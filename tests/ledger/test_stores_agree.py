@@ -31,6 +31,7 @@ class Stores(RuleBasedStateMachine):
         self._folder = Path(tempfile.mkdtemp())
         self._talk = Conversation(self._folder)
         self._crashes = 0
+        self._processes = 1
 
     def teardown(self) -> None:
         self._talk.close()
@@ -48,7 +49,23 @@ class Stores(RuleBasedStateMachine):
     @precondition(lambda self: self._crashes < 3)
     def the_process_dies(self) -> None:
         self._crashes += 1
+        self._processes = 1
         self._talk.the_process_dies()
+
+    @rule()
+    @precondition(lambda self: self._processes < 2)
+    def another_process_opens_the_file(self) -> None:
+        self._processes += 1
+        self._talk.another_process_opens_the_file()
+
+    @rule()
+    @precondition(lambda self: self._processes > 1)
+    def the_process_before_goes_on(self) -> None:
+        self._talk.the_process_before_goes_on()
+
+    @rule()
+    def little_is_remembered(self) -> None:
+        self._talk.little_is_remembered()
 
     @rule(step=st.integers(1, 400))
     def the_next_transaction_is_cut_off(self, step: int) -> None:

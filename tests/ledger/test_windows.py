@@ -183,3 +183,23 @@ def test_a_rolling_window_counts_at_most_61_sub_buckets(length: int, now: int) -
 def test_what_never_resets_has_one_bucket(window: Window | None) -> None:
     assert windows.bucket(window, 123) == windows.counted_from(window, 456) == 0
     assert windows.resets_at(window, 123) is None
+
+
+WINDOWS = st.one_of(
+    st.builds(Window, st.just(WindowKind.ROLLING), st.integers(min_value=1, max_value=10_000_000)),
+    st.builds(
+        Window,
+        st.sampled_from([WindowKind.DAY, WindowKind.WEEK, WindowKind.MONTH, WindowKind.YEAR]),
+        time_zone=st.sampled_from(["UTC", "Europe/Berlin", "America/Sao_Paulo"]),
+    ),
+)
+
+
+@given(window=WINDOWS, now=st.integers(min_value=10**12, max_value=2 * 10**12))
+def test_the_buckets_that_count_stay_the_same_exactly_as_long_as_is_said(window: Window, now: int) -> None:
+    first, last, since, until = windows.steady(window, now)
+    assert since <= now < until
+    for moment in (since, (since + until) // 2, now, until - 1):
+        assert windows.span(window, moment) == (first, last)
+    for moment in (since - 1, until):
+        assert windows.span(window, moment) != (first, last)

@@ -1,4 +1,4 @@
-"""Quotas are shrunk, deleted, made again and counted another way while clients call: R31 of the catalogue of faults."""
+"""Quotas are shrunk, deleted, made again and counted another way while clients call."""
 
 import json
 import threading
@@ -110,7 +110,7 @@ def granted(installation: Installation) -> int:
     return sum(row.kind is RowKind.GRANT for row in journal(installation))
 
 
-def test_a_shrunk_limit_is_in_force_within_a_second(place: tuple[Installation, DemoProvider]) -> None:
+def test_R31_a_shrunk_limit_is_in_force_within_a_second(place: tuple[Installation, DemoProvider]) -> None:
     installation, _ = place
     with Crowd(installation) as crowd:
         crowd.hears("")
@@ -124,7 +124,7 @@ def limit_of(row: JournalRow) -> int:
     return next(entry.limit for entry in row.entries if entry.counter.quota == "changing")
 
 
-def test_deleting_a_quota_and_making_it_again_resets_nothing(place: tuple[Installation, DemoProvider]) -> None:
+def test_R31_deleting_a_quota_and_making_it_again_resets_nothing(place: tuple[Installation, DemoProvider]) -> None:
     installation, _ = place
     with Crowd(installation) as crowd:
         for _ in range(3):
@@ -140,7 +140,7 @@ def test_deleting_a_quota_and_making_it_again_resets_nothing(place: tuple[Instal
     assert granted(installation) == used + 5
 
 
-def test_a_call_in_flight_settles_though_its_quota_is_gone(place: tuple[Installation, DemoProvider]) -> None:
+def test_R31_a_call_in_flight_settles_though_its_quota_is_gone(place: tuple[Installation, DemoProvider]) -> None:
     installation, served = place
     change(installation, calls(10**6))
     url = installation.base_url("team-a/anna")
@@ -168,7 +168,7 @@ def ended(installation: Installation, call_id: str) -> bool:
     return any(row.call_id == call_id and row.kind is RowKind.SETTLE for row in journal(installation))
 
 
-def test_another_window_and_another_separation_go_on_from_what_was_counted(
+def test_R31_another_window_and_another_separation_go_on_from_what_was_counted(
     place: tuple[Installation, DemoProvider],
 ) -> None:
     installation, _ = place

@@ -1,13 +1,14 @@
 """One reading of a JSON body: what parsers could disagree about is refused, the rest is located exactly."""
 
 import json
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tollway.providers import json_scan
-from tollway.providers.json_scan import MAX_DEPTH, Span, TooLarge, Unreadable, members, read_object
+from tollway.providers.json_scan import MAX_DEPTH, Span, TooLarge, Unreadable, members, read_document, read_object
 
 AMBIGUOUS = {
     "empty": b"",
@@ -152,3 +153,53 @@ def test_arbitrary_bytes_are_read_or_refused(body: bytes) -> None:
     except Unreadable:
         return
     assert members(body).keys() == document.keys()
+
+
+@given(st.dictionaries(TEXT, JSON, min_size=1, max_size=7), st.sampled_from([(",", ":"), (", ", ": ")]), st.booleans())
+@example({"a": [], "store": True, "b": [], "c": 1}, (",", ":"), False)
+def test_places_are_those_of_the_members_however_they_are_found(
+    document: dict[str, object], separators: tuple[str, str], ascii_only: bool
+) -> None:
+    body = json.dumps(document, separators=separators, ensure_ascii=ascii_only).encode()
+    read, everywhere = read_document(body), members(body)
+    for bulk in ("\0nowhere", *document):
+        assert read.places(document, bulk) == everywhere
+        for name in document:
+            assert read.places([name, "\0nowhere"], bulk) == {name: everywhere[name]}
+
+
+@given(OBJECTS, OBJECTS)
+def test_a_large_body_is_compared_with_what_is_written_of_it_as_a_small_one_is(
+    document: dict[str, object], other: dict[str, object]
+) -> None:
+    whole = json_scan._ENCODER.encode(document)
+    if document:
+        assert b"".join(json_scan._pieces(document)) == whole
+    large = {"bulk": "x" * json_scan._LARGE, **document}
+    text = json_scan._ENCODER.encode(large)
+    assert json_scan._is_written(large, text)
+    assert not json_scan._is_written(large, text + b" ")
+    assert not json_scan._is_written(large, text[:-1])
+    assert json_scan._is_written({**large, **other}, text) == (json_scan._ENCODER.encode({**large, **other}) == text)
+
+
+@pytest.mark.parametrize("write", [{}, {"separators": (",", ":")}, {"ensure_ascii": False, "separators": (",", ":")}])
+def test_a_key_twice_is_found_in_a_large_body_too(write: dict[str, Any]) -> None:
+    body = json.dumps({"a": "é" * json_scan._LARGE, "b": [{"c": 1, "d": 2}, {}]}, **write).encode()
+    assert read_object(body) == json.loads(body)
+    with pytest.raises(Unreadable):
+        read_object(body.replace(b'"d"', b'"c"'))
+
+
+@given(OBJECTS)
+def test_what_our_encoder_writes_is_canonical_and_nothing_else(document: dict[str, object]) -> None:
+    body = json_scan._ENCODER.encode(document)
+    assert read_document(body).canonical
+    assert not read_document(body + b" ").canonical
+
+
+@given(st.text(alphabet=',[{x"\\', max_size=300), st.sampled_from([b",", b"[", b"{"]))
+def test_separators_are_counted_whether_rare_or_not(text: str, separator: bytes) -> None:
+    said = text.encode() + b"x" * 20_000
+    assert json_scan._count(said, separator) == said.count(separator)
+    assert json_scan._count(text.encode(), separator) == text.encode().count(separator)

@@ -106,7 +106,7 @@ def test_an_operator_that_sleeps_however_long_signs_at_once_when_it_is_back(tmp_
 
 @settings(max_examples=25, deadline=None)
 @given(jumps=st.lists(st.integers(-6 * HOUR, 6 * HOUR), max_size=12))
-def test_r12_a_clock_that_jumps_either_way_never_stops_signing_nor_makes_a_leaf_outlive_its_issuer(
+def test_R12_a_clock_that_jumps_either_way_never_stops_signing_nor_makes_a_leaf_outlive_its_issuer(
     tmp_path_factory, jumps
 ):
     installation, now = start(tmp_path_factory.mktemp("jump")), NOW

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -59,10 +59,12 @@ class Setting:
     def _follow(self, reopen: Callable[[], Awaitable[None]], rotate_at: int) -> AccessLogFile:
         return AccessLogFile(self.path, self.checkpoints, self._take, reopen, rotate_at)
 
-    def _take(self, end: CallEnd) -> None:
-        if end.call_id == self.fails_at:
+    def _take(self, ends: Sequence[CallEnd], note: Callable[[], None]) -> None:
+        """All of them or none, as a transaction does."""
+        if self.fails_at in [end.call_id for end in ends]:
             raise LedgerUnavailable("The disk is full.")
-        self.taken.append(end.call_id)
+        self.taken += [end.call_id for end in ends]
+        note()
 
 
 @pytest.fixture
@@ -104,11 +106,28 @@ async def test_a_restart_goes_on_at_the_checkpoint(setting: Setting) -> None:
     assert setting.taken == ["a", "b"]
 
 
-async def test_a_damaged_line_does_not_hide_the_next(setting: Setting) -> None:
-    setting.envoy.write(b"{garbage\n")
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"{garbage",
+        b'{"id":"\xff"}',
+        b'{"id":"x","start":"' + b"9" * 5000 + b'"}',
+        b"[" * 100_000,
+        b'{"id":' + b'{"a":' * 100_000,
+    ],
+    ids=["no JSON", "no UTF-8", "no moment", "deep", "deep within"],
+)
+async def test_a_damaged_line_does_not_hide_the_next(setting: Setting, damaged: bytes) -> None:
+    setting.envoy.write(damaged + b"\n")
     setting.envoy.log("a")
     await setting.log.poll()
-    assert setting.taken == ["a"]
+    assert setting.taken[-1:] == ["a"]
+
+
+async def test_a_line_longer_than_a_chunk_is_taken(setting: Setting) -> None:
+    setting.envoy.log("a", "b" * 200_000, "c")
+    await setting.log.poll()
+    assert setting.taken == ["a", "b" * 200_000, "c"]
 
 
 async def test_a_line_that_an_envoy_was_killed_in_does_not_hide_the_first_of_the_next_envoy(setting: Setting) -> None:
@@ -125,7 +144,7 @@ async def test_what_could_not_be_taken_is_taken_the_next_time(setting: Setting) 
         await setting.log.poll()
     setting.fails_at = ""
     await setting.log.poll()
-    assert setting.taken == ["a", "a", "b", "c"]
+    assert setting.taken == ["a", "b", "c"]
 
 
 async def test_a_file_that_was_put_aside_and_the_one_after_it_are_taken_at_once(setting: Setting) -> None:
@@ -171,7 +190,7 @@ async def test_a_line_written_while_envoy_reopens_is_taken(setting: Setting) -> 
 
 
 async def test_a_missing_file_is_not_an_error(tmp_path: Path) -> None:
-    log = AccessLogFile(tmp_path / "none.log", MemoryLedger(), lambda _: None, lambda: None)  # type: ignore[arg-type, return-value]
+    log = AccessLogFile(tmp_path / "none.log", MemoryLedger(), lambda *_: None, lambda: None)  # type: ignore[arg-type, return-value]
     assert await log.poll() == 0
 
 
@@ -185,7 +204,7 @@ def test_numbers_and_periodic_entries_are_read_as_they_are() -> None:
         content_encoding="gzip",
         start="1795326866317",
         duration=14,
-        usage={"prompt_tokens": 7.0, "model": "m", "odd": 1.5, "none": None},
+        usage={"prompt_tokens": 7.0, "model": "m", "odd": 1.5, "none": None, "yes": True, "tier": {"a": 1}},
         type="DownstreamPeriodic",
     )
     told = {"prompt_tokens": 7, "model": "m"}

@@ -150,3 +150,10 @@ def test_a_message_whose_reason_to_stop_was_seen_is_the_providers_number_though_
     said: Fields = {**BEGUN, "message_output": 7, "streamed_message_ended": "end_turn"}
     amounts, source = account(end(whole=False, usage=said), claude(), ANTHROPIC)
     assert (amounts.output_tokens, source) == (7, Source.PROVIDER)
+
+
+def test_zeros_along_a_stream_that_was_cut_are_no_counts_yet() -> None:
+    zeros: Fields = {"prompt_tokens": 0, "total_tokens": 0}
+    cut = end(whole=False, usage=zeros)
+    assert account(cut, HOLD, OPENAI_COMPATIBLE) == account(end(whole=False), HOLD, OPENAI_COMPATIBLE)
+    assert account(cut, HOLD, OPENAI_COMPATIBLE) == (WHOLE, Source.CEILING)

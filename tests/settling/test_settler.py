@@ -3,14 +3,15 @@
 from dataclasses import replace
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from tollway.ledger.port import CallFacts, Counter, Demand, Granted, Hold, Sizes, Source
 from tollway.ledger.units import LIFETIME, Amounts, Unit
 from tollway.pricing.data import default_book
 from tollway.settling.call_end import CallEnd
-from tollway_extauthz.gate import Gate
 from tollway_extauthz.learned import LearnedOutputs
 from tollway_extauthz.metrics import Metrics
+from tollway_extauthz.scraping import Scrape
 from tollway_extauthz.settler import Settler
 from tollway_extauthz.stores.memory import MemoryLedger
 
@@ -33,15 +34,31 @@ HOLD_MS = 60_000
 class Setting:
     def __init__(self) -> None:
         self.now = 1_000_000
+        self.wall_is_ahead = 0
         self.ledger = MemoryLedger()
-        self.gate = Gate(self.ledger, self._clock, most_waiters=0, hold_ms=HOLD_MS)
         self.metrics = Metrics()
-        self.settler = Settler(self.ledger, self.gate, LearnedOutputs(), self.metrics, self._clock)
+        self.settler = Settler(
+            self.ledger, LearnedOutputs(), self.metrics, self._clock, lambda: self.now + self.wall_is_ahead, HOLD_MS
+        )
 
     def grant(self, call_id: str, size: int = 50, facts: CallFacts = FACTS) -> None:
         demand = Demand(OUTPUT, limit=1000, base=0, rate=1000)
-        outcome = self.gate.reserve(call_id, facts, [demand], Sizes(size, size), lambda: True)
-        assert isinstance(outcome, Granted)
+        with self.ledger.batch():
+            deadline = self.now + HOLD_MS
+            outcome = self.ledger.reserve(call_id, facts, [demand], Sizes(size, size), self.now, deadline)
+            assert isinstance(outcome, Granted)
+            self.settler.granted(call_id)
+        self.settler.confirm()
+
+    def take(self, end: CallEnd) -> None:
+        with self.ledger.batch():
+            self.settler.take(end)
+        self.settler.confirm()
+
+    def expire(self, granted_before: int = 0) -> None:
+        with self.ledger.batch():
+            self.settler.expire(granted_before)
+        self.settler.confirm()
 
     def hold(self, call_id: str) -> Hold:
         found = self.ledger.hold(call_id)
@@ -54,10 +71,15 @@ class Setting:
         return (states[0].used, states[0].held) if states else (0, 0)
 
     def metric(self, name: str, **labels: str) -> float:
-        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+        registry = CollectorRegistry()
+        registry.register(Scrape(self.metrics.counts()))
+        return registry.get_sample_value(name, labels) or 0.0
 
     def _clock(self) -> int:
         return self.now
+
+    def _wall_clock(self) -> int:
+        return self.now + self.wall_is_ahead
 
 
 @pytest.fixture
@@ -81,28 +103,28 @@ def running(call_id: str, written_at: int = 0) -> CallEnd:
 def test_an_end_that_is_told_twice_counts_once(setting: Setting) -> None:
     setting.grant("a")
     for _ in range(2):
-        setting.settler.take(served("a", 7))
+        setting.take(served("a", 7))
     assert setting.counted() == (7, 0)
     assert setting.metric("tollway_tokens_total", provider="openai", type="output") == 7
 
 
 def test_an_end_that_comes_before_its_hold_ends_it_when_it_is_granted(setting: Setting) -> None:
-    setting.settler.take(left("a"))
+    setting.take(left("a"))
     setting.grant("a")
     assert setting.hold("a").amounts == Amounts()
     assert setting.counted() == (0, 0)
 
 
 def test_the_same_end_told_again_after_that_changes_nothing(setting: Setting) -> None:
-    setting.settler.take(left("a"))
+    setting.take(left("a"))
     setting.grant("a")
-    setting.settler.take(left("a"))
+    setting.take(left("a"))
     assert setting.ledger.verify() == []
     assert setting.metric("tollway_settlements_total", provider="openai", source="metered") == 1
 
 
 def test_an_end_of_another_call_ends_nothing(setting: Setting) -> None:
-    setting.settler.take(left("b"))
+    setting.take(left("b"))
     setting.grant("a")
     assert setting.counted() == (0, 50)
 
@@ -111,25 +133,43 @@ def test_an_entry_that_cannot_be_settled_does_not_keep_later_ones_from_it(settin
     setting.grant("a", facts=replace(FACTS, price="{"))
     setting.grant("b")
     for call_id in ("a", "b"):
-        setting.settler.take(served(call_id, 7))
+        setting.take(served(call_id, 7))
     assert setting.hold("a").source is None
     assert setting.hold("b").source is Source.PROVIDER
+
+
+def test_of_a_transaction_that_failed_nothing_is_remembered(setting: Setting) -> None:
+    setting.grant("a")
+
+    def fail() -> None:
+        with setting.ledger.batch():
+            setting.settler.take(served("a", 7))
+            raise OSError
+
+    with pytest.raises(OSError):
+        fail()
+    setting.settler.forget()
+    assert setting.counted() == (0, 50)
+    assert setting.settler.is_news(served("a", 7))
+    setting.take(served("a", 7))
+    assert setting.counted() == (7, 0)
+    assert setting.metric("tollway_tokens_total", provider="openai", type="output") == 7
 
 
 def test_the_truth_corrects_a_hold_that_expired(setting: Setting) -> None:
     setting.grant("a")
     setting.now += HOLD_MS
-    setting.settler.expire()
+    setting.expire()
     assert (setting.hold("a").source, setting.counted()) == (Source.CEILING, (50, 0))
-    setting.settler.take(served("a", 7))
+    setting.take(served("a", 7))
     assert (setting.hold("a").source, setting.counted()) == (Source.PROVIDER, (7, 0))
 
 
 def test_a_correction_upwards_adds_its_difference_to_the_metrics(setting: Setting) -> None:
     setting.grant("a")
     setting.now += HOLD_MS
-    setting.settler.expire()
-    setting.settler.take(served("a", 70))
+    setting.expire()
+    setting.take(served("a", 70))
     assert setting.metric("tollway_tokens_total", provider="openai", type="output") == 70
     assert setting.metric("tollway_over_ceiling_total", provider="openai") == 1
 
@@ -138,8 +178,8 @@ def test_a_call_that_still_runs_keeps_its_hold(setting: Setting) -> None:
     setting.grant("a")
     for _ in range(4):
         setting.now += HOLD_MS // 2
-        setting.settler.take(running("a"))
-        setting.settler.expire()
+        setting.take(running("a"))
+        setting.expire()
     assert setting.hold("a").source is None
 
 
@@ -147,18 +187,27 @@ def test_a_deadline_counts_from_when_the_call_was_seen_and_never_moves_back(sett
     begun = setting.now
     setting.grant("a")
     setting.now += 50_000
-    setting.settler.take(running("a", written_at=begun + 15_000))
+    setting.take(running("a", written_at=begun + 15_000))
     assert setting.hold("a").deadline == begun + 15_000 + HOLD_MS
-    setting.settler.take(running("a", written_at=begun))
+    setting.take(running("a", written_at=begun))
     assert setting.hold("a").deadline == begun + 15_000 + HOLD_MS
-    setting.settler.take(running("a", written_at=setting.now + 5_000))
+    setting.take(running("a", written_at=setting.now + 5_000))
     assert setting.hold("a").deadline == setting.now + HOLD_MS
+
+
+def test_a_sign_of_life_counts_by_its_age_whatever_clock_it_was_written_by(setting: Setting) -> None:
+    setting.grant("a")
+    setting.wall_is_ahead = -7_200_000
+    setting.now += 50_000
+    written_at = setting.now + setting.wall_is_ahead - 5_000
+    setting.take(running("a", written_at))
+    assert setting.hold("a").deadline == setting.now - 5_000 + HOLD_MS
 
 
 def test_a_sign_of_life_does_not_open_a_hold_that_has_ended(setting: Setting) -> None:
     setting.grant("a")
-    setting.settler.take(served("a", 7))
-    setting.settler.take(running("a"))
+    setting.take(served("a", 7))
+    setting.take(running("a"))
     assert setting.hold("a").source is Source.PROVIDER
 
 
@@ -168,7 +217,7 @@ def test_holds_of_a_gateway_that_is_gone_end_at_once_and_those_of_the_next_stay(
     started = setting.now
     setting.now += 10
     setting.grant("new", size=1)
-    setting.settler.expire(granted_before=started)
+    setting.expire(granted_before=started)
     assert setting.hold("old").source is Source.CEILING
     assert setting.hold("new").source is None
     assert setting.counted() == (50, 1)

@@ -36,8 +36,8 @@ NOW = 1_764_000_000_000
 DOMAIN = "cluster.local"
 RESEARCHER_ID = "spiffe://cluster.local/ns/team-a/sa/researcher/agent/researcher"
 GATEWAY_ID = "spiffe://cluster.local/ns/tollway-system/sa/tollway-gateway"
-RENEWED_LATER = Holding(RESEARCHER_ID, KeyType.ECDSA_P256, NOW + 1)
-GATEWAY_HOLDS = Holding(GATEWAY_ID, KeyType.ECDSA_P256, NOW + 1)
+RENEWED_LATER = Holding(RESEARCHER_ID, KeyType.ECDSA_P256, NOW - 1, NOW + 1, NOW + 2)
+GATEWAY_HOLDS = Holding(GATEWAY_ID, KeyType.ECDSA_P256, NOW - 1, NOW + 1, NOW + 2)
 
 
 def agent(name: str = "researcher", **more: object) -> AgentIdentity:
@@ -82,10 +82,11 @@ def test_an_svid_is_made_as_its_identity_says() -> None:
     [
         (RENEWED_LATER, False),
         (replace(RENEWED_LATER, renew_at=NOW), True),
+        (replace(RENEWED_LATER, not_before=NOW + 1), True),
         (replace(RENEWED_LATER, key_type=KeyType.ECDSA_P384), True),
         (replace(RENEWED_LATER, spiffe_id=RESEARCHER_ID + "2"), True),
     ],
-    ids=["not due", "due", "another key type", "another service account"],
+    ids=["not due", "due", "not valid yet", "another key type", "another service account"],
 )
 def test_an_svid_is_issued_again_when(holding: Holding, is_issued: bool) -> None:
     keys = issued(ResourceSet(agents=(agent(),)), gateway=GATEWAY_HOLDS, team_a__researcher=holding)

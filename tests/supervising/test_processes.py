@@ -52,6 +52,27 @@ async def test_a_process_runs_with_its_output_in_its_log(supervisor: Supervisor,
     await eventually(lambda: tail(tmp_path / "talker.log") == ("hello", "trouble"))
 
 
+LAST_WORDS = r"""
+echo "[2026-11-22 09:00:00.000][1][info][main] all is well"
+echo "[2026-11-22 09:00:01.000][1][critical][backtrace] Caught Segmentation fault"
+printf "ActiveStream 0x1, stream_id_: 7\nheaders:\n'authorization', 'Bearer sk-a-key'\n contents: a prompt\n"
+kill -SEGV $$
+"""
+
+
+async def test_what_a_crashing_envoy_says_of_a_call_is_neither_kept_nor_shown(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    CRASHES.clear()
+    await supervisor.ensure(shell(tmp_path, "envoy", LAST_WORDS, is_envoy=True))
+    await eventually(lambda: CRASHES)
+    assert CRASHES[0].last_lines[0].endswith("all is well")
+    assert CRASHES[0].last_lines[1].endswith("Segmentation fault")
+    kept = (tmp_path / "envoy.log").read_text() + str(CRASHES[0])
+    assert "sk-a-key" not in kept
+    assert "a prompt" not in kept
+
+
 async def test_a_process_sees_only_the_environment_it_is_given(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

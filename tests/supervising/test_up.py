@@ -231,12 +231,19 @@ def test_nothing_is_started_on_files_that_cannot_be_used(tmp_path: Path) -> None
     [
         (["--store", "redis://localhost"], "later"),
         (["--store", "sqlite://relative.db"], "absolute path"),
-        (["--workers", "2"], "later"),
+        (["--workers", "65"], "is not in the range 1<=x<=64"),
         (["--secret", "openai-key/api-key=env:NO_SUCH_VARIABLE"], "NO_SUCH_VARIABLE is not set"),
         (["--config", "/no/such/directory"], "does not exist"),
         (["--upstream-ca", __file__], "is no file of certificates"),
     ],
-    ids=["another store", "a relative path", "several workers", "an absent variable", "no directory", "no certificate"],
+    ids=[
+        "another store",
+        "a relative path",
+        "too many workers",
+        "an absent variable",
+        "no directory",
+        "no certificate",
+    ],
 )
 def test_wrong_usage_is_2(tmp_path: Path, arguments: list[str], hint: str) -> None:
     refused = up("--state", tmp_path, *arguments)

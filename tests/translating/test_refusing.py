@@ -21,12 +21,20 @@ PROVIDER = AIProvider(
 )
 
 
-@pytest.mark.parametrize("name", ["check_socket", "logs_socket", "admin_socket"])
-def test_a_socket_path_that_the_kernel_cannot_bind_is_refused_with_its_size(name: str) -> None:
+@pytest.mark.parametrize(
+    "named",
+    [
+        lambda path: {"check_sockets": ("/short", path)},
+        lambda path: {"logs_sockets": ("/short", path)},
+        lambda path: {"admin_socket": path},
+    ],
+    ids=["check", "logs", "admin"],
+)
+def test_a_socket_path_that_the_kernel_cannot_bind_is_refused_with_its_size(named) -> None:
     fits = "/" + "x" * 106
-    dataclasses.replace(SETTINGS, **{name: fits})
+    dataclasses.replace(SETTINGS, **named(fits))
     with pytest.raises(SettingsError, match="108 bytes"):
-        dataclasses.replace(SETTINGS, **{name: fits + "x"})
+        dataclasses.replace(SETTINGS, **named(fits + "x"))
 
 
 def test_the_limit_of_a_socket_path_counts_bytes() -> None:

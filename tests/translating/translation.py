@@ -1,7 +1,8 @@
 """Reads an `*.in.yaml` and renders what it asks for, as the files that Envoy would find below `ROOT`.
 
 An input has `resources` (objects as a user writes them), `settings` (what differs from the ones here), and `render`:
-`bootstraps`, which no resource changes, or `files`, which change under a running Envoy.
+`bootstraps`, which no resource changes, or only the gateway's own `clusters` in them, or `files`, which change under a
+running Envoy.
 """
 
 import json
@@ -23,8 +24,8 @@ GATEWAY = {
     "trust_domain": "cluster.local",
     "address": "0.0.0.0",
     "port": 15443,
-    "check_socket": f"{ROOT}/check.sock",
-    "logs_socket": f"{ROOT}/logs.sock",
+    "check_sockets": (f"{ROOT}/check.sock",),
+    "logs_sockets": (f"{ROOT}/logs.sock",),
     "admin_socket": f"{ROOT}/gateway.sock",
     "access_log": f"{ROOT}/access.log",
     "xds_dir": f"{ROOT}/gateway/xds",
@@ -53,10 +54,15 @@ class Translation:
 
     def files(self) -> Mapping[str, bytes]:
         """Path below `ROOT` -> content, of what the input asks for."""
-        return self.bootstraps() if self.render == "bootstraps" else self.changing()
+        rendered = {"bootstraps": self.bootstraps, "clusters": self.own_clusters, "files": self.changing}
+        return rendered[self.render]()
 
     def bootstraps(self) -> Mapping[str, bytes]:
         return {"gateway.json": gateway_bootstrap(self.gateway), "sidecar.json": sidecar_bootstrap(self.sidecar)}
+
+    def own_clusters(self) -> Mapping[str, bytes]:
+        resources = json.loads(self.bootstraps()["gateway.json"])["staticResources"]
+        return {"gateway.json": json.dumps({"staticResources": {"clusters": resources["clusters"]}}).encode()}
 
     def changing(self) -> Mapping[str, bytes]:
         providers = self.resources.providers

@@ -10,12 +10,14 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from tollway_cli.doctor.seeing import ENVOY_VERSION, envoy_files
-from tollway_cli.doctor.snapshot import EnvoyFacts, RefusalFacts, Standing
+from tollway_cli.doctor.snapshot import EnvoyFacts, RefusalFacts, Standing, WorkerFacts
 from tollway_cli.failures import CommandFailed
+from tollway_cli.standalone.data_plane import in_force
 from tollway_cli.standalone.envoys import essential_versions, refusals, running_versions
 from tollway_cli.standalone.plan import GATEWAY
 from tollway_cli.standalone.probes import ask_port, ask_socket
 from tollway_cli.standalone.state import StateDirectory
+from tollway_cli.standalone.workers import EXTAUTHZ, numbered
 from tollway_cli.views.answers import CounterView, Limits, Verification
 from tollway_cli.views.instance import Admin
 
@@ -83,6 +85,17 @@ def settlements(port: int) -> tuple[int | None, int | None]:
             elif sample.name == "tollway_over_ceiling_total":
                 over += int(sample.value)
     return at_ceiling, over
+
+
+def other_workers(state: StateDirectory, workers: int) -> tuple[WorkerFacts, ...]:
+    """Of so many workers all but the first."""
+    return asyncio.run(_other_workers(state, workers))
+
+
+async def _other_workers(state: StateDirectory, workers: int) -> tuple[WorkerFacts, ...]:
+    numbers = range(1, workers)
+    found = await asyncio.gather(*(in_force(state, worker) for worker in numbers))
+    return tuple(WorkerFacts(numbered(EXTAUTHZ, worker), each) for worker, each in zip(numbers, found, strict=True))
 
 
 def envoys(state: StateDirectory, agents: Sequence[str]) -> tuple[EnvoyFacts, ...]:

@@ -49,6 +49,10 @@ def _in_force(s: Snapshot) -> Iterator[Finding]:
     if s.standing is not None and s.standing.generation != s.published_generation:
         said = f"it runs generation {s.standing.generation} of the rules, {s.published_generation} was given to it"
         yield wrong("extauthz", said, s.restart)
+    for worker in s.other_workers:
+        if worker.generation not in (None, s.published_generation):
+            said = f"it runs generation {worker.generation} of the rules, {s.published_generation} was given to it"
+            yield wrong(worker.name, said, s.restart)
     for envoy in s.envoys:
         if envoy.answers and not envoy.runs_its_files:
             yield wrong(f"the Envoy of {envoy.name}", "it does not run the files that it was given", s.restart)

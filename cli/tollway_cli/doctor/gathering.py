@@ -12,7 +12,7 @@ from tollway.resources.models import AIProvider, ResourceSet, RuleFile
 from tollway.resources.notices import Notice, notices
 from tollway.resources.parse import parse_files
 from tollway_cli.doctor import asking, reaching, seeing
-from tollway_cli.doctor.snapshot import ConfigFacts, EnvoyFacts, Snapshot, Standing
+from tollway_cli.doctor.snapshot import ConfigFacts, EnvoyFacts, Snapshot, Standing, WorkerFacts
 from tollway_cli.failures import CommandFailed
 from tollway_cli.standalone.config_files import read_directory
 from tollway_cli.standalone.envoys import upstream_ca_file
@@ -46,6 +46,7 @@ class _Changing:
     published: RuleFile | None
     standing: Standing | None
     envoys: tuple[EnvoyFacts, ...]
+    other_workers: tuple[WorkerFacts, ...]
 
     @property
     def is_settled(self) -> bool:
@@ -55,6 +56,7 @@ class _Changing:
         return (
             (wanted is None or wanted == given)
             and (self.standing is None or self.standing.generation == generation)
+            and all(worker.generation in (None, generation) for worker in self.other_workers)
             and all(envoy.runs_its_files for envoy in self.envoys)
         )
 
@@ -64,7 +66,8 @@ def gather(subject: Subject, clock: Callable[[], int]) -> Snapshot:
     state = StateDirectory.at(subject.state)
     report = read_report(state.root)
     agents = _agents(state)
-    state_facts = seeing.state_facts(state, Path(report.ledger) if report is not None else state.ledger, agents)
+    ledger, workers = (Path(report.ledger), report.workers) if report is not None else (state.ledger, 1)
+    state_facts = seeing.state_facts(state, ledger, agents, workers)
     admin = Admin(f"unix://{state.socket('admin')}") if state_facts.is_held else None
     seen = _settled(lambda: _changing(subject, state, report, admin, agents, clock))
     found = Snapshot(
@@ -83,6 +86,7 @@ def gather(subject: Subject, clock: Callable[[], int]) -> Snapshot:
         seen.envoys,
         seeing.authority(state),
         seeing.svids(state, agents),
+        other_workers=seen.other_workers,
     )
     return _with_resources(_with_books(found, state, admin), subject)
 
@@ -125,6 +129,7 @@ def _changing(
         seeing.published(state) if admin is not None else None,
         asking.standing(admin, clock) if admin is not None else None,
         asking.envoys(state, agents) if admin is not None else (),
+        asking.other_workers(state, report.workers) if admin is not None and report is not None else (),
     )
 
 

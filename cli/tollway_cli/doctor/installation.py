@@ -132,6 +132,11 @@ def processes(s: Snapshot) -> Sequence[Finding] | None:
         for envoy in s.envoys
         if not envoy.answers and envoy.name not in ill
     ]
+    found += [
+        wrong(worker.name, "it does not answer on its admin socket, so it may not decide", s.restart)
+        for worker in s.other_workers
+        if worker.generation is None and worker.name not in ill
+    ]
     if s.standing is None and "extauthz" not in ill:
         found.append(wrong("extauthz", "it does not answer on its admin socket, so no call is decided", s.restart))
     return found

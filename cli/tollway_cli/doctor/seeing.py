@@ -23,18 +23,20 @@ from tollway_cli.doctor.snapshot import CertificateFacts, Prices, Programs, Stat
 from tollway_cli.failures import Broken
 from tollway_cli.standalone.plan import GATEWAY
 from tollway_cli.standalone.state import StateDirectory
+from tollway_cli.standalone.workers import all_numbered
 from tollway_operator.authority.authority import STATE_FILE
 from tollway_operator.authority.svid_files import CERTIFICATE_FILE
 from tollway_operator.envoy.binary import EnvoyNotFoundError, envoy_binary
+from tollway_operator.envoy.file_names import credential_file_name
 
 ENVOY_VERSION: Final = re.compile(r"/(\d+\.\d+\.\d+)")
-_OWN_SOCKETS: Final = ("admin", "check", "logs", GATEWAY)
+_WORKERS_SOCKETS: Final = ("admin", "check", "logs")
 
 
 # The state directory
 
 
-def state_facts(state: StateDirectory, ledger: Path, agents: Iterable[str]) -> StateFacts:
+def state_facts(state: StateDirectory, ledger: Path, agents: Iterable[str], workers: int = 1) -> StateFacts:
     """Raises `Broken` for a directory that cannot be looked into."""
     root = state.root
     try:
@@ -45,7 +47,7 @@ def state_facts(state: StateDirectory, ledger: Path, agents: Iterable[str]) -> S
     except OSError as error:
         raise Broken(f"{root} cannot be looked into: {error.strerror}; run this as its owner, or name it") from error
     is_held, holder = _lock(state.lock_file)
-    expected = [*map(state.socket, _OWN_SOCKETS), *map(state.agent_socket, agents)] if state.ready_file.exists() else []
+    expected = _expected_sockets(state, agents, workers) if state.ready_file.exists() else ()
     return StateFacts(
         root,
         mode=stat.S_IMODE(found.st_mode),
@@ -59,6 +61,11 @@ def state_facts(state: StateDirectory, ledger: Path, agents: Iterable[str]) -> S
         sockets={str(path): _socket_mode(path) for path in expected},
         free_bytes={str(where): shutil.disk_usage(where).free for where in _disks(root, ledger.parent)},
     )
+
+
+def _expected_sockets(state: StateDirectory, agents: Iterable[str], workers: int) -> Sequence[Path]:
+    own = [name for socket in _WORKERS_SOCKETS for name in all_numbered(socket, workers)]
+    return [*map(state.socket, (*own, GATEWAY)), *map(state.agent_socket, agents)]
 
 
 def _lock(path: Path) -> tuple[bool, int | None]:
@@ -147,7 +154,7 @@ def published(state: StateDirectory) -> RuleFile | None:
 
 def has_credential(state: StateDirectory, provider: AIProvider) -> bool:
     """Whether Envoy was given a key for it."""
-    return (state.gateway / "xds" / f"credential-{provider.meta.name}.json").exists()
+    return (state.gateway / "xds" / credential_file_name(provider.meta.name)).exists()
 
 
 def envoy_files(directory: Path) -> Mapping[str, bytes]:

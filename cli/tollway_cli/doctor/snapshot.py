@@ -101,6 +101,14 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerFacts:
+    """A worker of the data plane that is not the first. `generation`: of its rules; None where it does not answer."""
+
+    name: str
+    generation: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointFacts:
     """One provider's endpoint, tried as Envoy would: name, connection, TLS with verification. Nothing was sent."""
 
@@ -146,6 +154,7 @@ class Snapshot:
     settled_at_ceiling: int | None = None
     """Calls since the data plane started that were charged at their ceiling."""
     over_ceiling: int | None = None
+    other_workers: tuple[WorkerFacts, ...] = ()
 
     @property
     def is_running(self) -> bool:

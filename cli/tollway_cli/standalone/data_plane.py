@@ -1,8 +1,10 @@
-"""The data-plane process (`tollway_extauthz`) seen from the supervisor: its settings, its rules, what it runs."""
+"""The data plane (`tollway_extauthz`) seen from the supervisor: its workers' settings and rules, what they run."""
 
+import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -11,6 +13,7 @@ from tollway.resources.models import ResourceSet, RuleFile
 from tollway_cli.standalone.ports import LOOPBACK
 from tollway_cli.standalone.probes import ask_port, ask_socket, until
 from tollway_cli.standalone.state import StateDirectory
+from tollway_cli.standalone.workers import all_numbered, numbered
 from tollway_operator.atomic_files import write_file
 
 TAKES_RULES_WITHIN: Final = 5.0
@@ -25,6 +28,9 @@ class DataPlaneOptions:
     metrics_port: int
     hold_ms: int
     module: str
+    workers: int = 1
+    booted_at: int | None = None
+    """By which several workers agree what time it is: when this machine started, milliseconds since the epoch."""
 
 
 class _Status(msgspec.Struct):
@@ -39,13 +45,15 @@ class DataPlane:
         self._options = options
         self.generation = generation
 
-    @property
-    def command(self) -> tuple[str, ...]:
-        return (sys.executable, "-m", self._options.module, "--settings", str(self._state.extauthz / "settings.json"))
+    def settings_file(self, worker: int) -> Path:
+        return self._state.extauthz / f"{numbered('settings', worker)}.json"
 
-    def settings(self) -> bytes:
-        """What it reads at start, to be written to `settings.json`."""
-        return msgspec.json.format(msgspec.json.encode(self._settings()), indent=2)
+    def command(self, worker: int) -> tuple[str, ...]:
+        return (sys.executable, "-m", self._options.module, "--settings", str(self.settings_file(worker)))
+
+    def settings(self, worker: int) -> bytes:
+        """What it reads at start, to be written to `settings_file`."""
+        return msgspec.json.format(msgspec.json.encode(self._settings(worker)), indent=2)
 
     def publish(self, resources: ResourceSet) -> None:
         """Put `resources` into force there, without any Secret. It is taken within a moment: `runs` waits for that."""
@@ -54,31 +62,43 @@ class DataPlane:
         write_file(self._state.extauthz / "rules.json", msgspec.json.encode(rules))
 
     async def runs(self) -> bool:
-        """Wait until what was published last is in force."""
+        """Wait until what was published last is in force in every worker."""
         return await until(self._in_force, TAKES_RULES_WITHIN)
 
-    async def is_ready(self) -> bool:
-        return await ask_port(self._options.metrics_port, "/readyz") is not None
+    async def is_ready(self, worker: int) -> bool:
+        if worker == 0:
+            return await ask_port(self._options.metrics_port, "/readyz") is not None
+        return await in_force(self._state, worker) is not None
 
     async def _in_force(self) -> bool:
-        answer = await ask_socket(self._state.socket("admin"), "/status")
-        return answer is not None and msgspec.json.decode(answer, type=_Status).generation == self.generation
+        found = await asyncio.gather(*(in_force(self._state, worker) for worker in range(self._options.workers)))
+        return all(generation == self.generation for generation in found)
 
-    def _settings(self) -> Mapping[str, str | int]:
+    def _settings(self, worker: int) -> Mapping[str, str | int | Sequence[str] | None]:
         state, options = self._state, self._options
+        admin_sockets = [str(state.socket(name)) for name in all_numbered("admin", options.workers)]
         return {
             "trust_domain": options.trust_domain,
             "rules": str(state.extauthz / "rules.json"),
             "issuers": str(state.extauthz / "issuers.pem"),
             "ledger": options.ledger,
             "durability": "normal",
-            "check_socket": str(state.socket("check")),
-            "logs_socket": str(state.socket("logs")),
+            "check_socket": str(state.socket(numbered("check", worker))),
+            "logs_socket": str(state.socket(numbered("logs", worker))),
             "access_log": str(state.gateway / "access.log"),
             "gateway_admin_socket": str(state.socket("gateway")),
-            "admin_socket": str(state.socket("admin")),
+            "admin_socket": admin_sockets[worker],
             "metrics_address": LOOPBACK,
             "metrics_port": options.metrics_port,
             "uncovered": options.uncovered,
             "hold_ms": options.hold_ms,
+            "worker": worker,
+            "other_workers": admin_sockets[1:],
+            "booted_at": options.booted_at if options.workers > 1 else None,
         }
+
+
+async def in_force(state: StateDirectory, worker: int) -> int | None:
+    """The generation of the rules by which a worker decides; None where it has none, or does not answer."""
+    answer = await ask_socket(state.socket(numbered("admin", worker)), "/status")
+    return msgspec.json.decode(answer, type=_Status).generation if answer is not None else None

@@ -10,6 +10,7 @@ from tollway_cli.standalone.ports import LOOPBACK
 from tollway_cli.standalone.probes import ask_socket, until
 from tollway_cli.standalone.state import StateDirectory
 from tollway_cli.standalone.tuning import USUAL, Tuning
+from tollway_cli.standalone.workers import all_numbered
 from tollway_operator.atomic_files import swap, write_file
 from tollway_operator.envoy.settings import GatewaySettings, SidecarSettings
 
@@ -41,19 +42,22 @@ def provider_authorities(state: StateDirectory, environ: Mapping[str, str], more
 
 
 def gateway_settings(
-    state: StateDirectory, trust_domain: str, port: int, ca_file: str, tuning: Tuning = USUAL
+    state: StateDirectory, trust_domain: str, port: int, ca_file: str, tuning: Tuning = USUAL, workers: int = 1
 ) -> GatewaySettings:
     return GatewaySettings(
         trust_domain=trust_domain,
         address=LOOPBACK,
         port=port,
-        check_socket=str(state.socket("check")),
-        logs_socket=str(state.socket("logs")),
+        check_sockets=tuple(str(state.socket(name)) for name in all_numbered("check", workers)),
+        logs_sockets=tuple(str(state.socket(name)) for name in all_numbered("logs", workers)),
         admin_socket=str(state.socket("gateway")),
         access_log=str(state.gateway / "access.log"),
         xds_dir=str(state.gateway / "xds"),
         identity_dir=str(state.gateway / "identity"),
         upstream_ca_file=ca_file,
+        max_heap_bytes=tuning.gateway_heap,
+        headers_s=tuning.headers_s,
+        arrival_s=tuning.arrival_s,
         silence_s=tuning.silence_s,
         longest_stream_s=tuning.longest_stream_s,
         still_open_ms=tuning.still_open_ms,
@@ -61,7 +65,7 @@ def gateway_settings(
 
 
 def sidecar_settings(
-    state: StateDirectory, trust_domain: str, agent: str, port: int, gateway_port: int
+    state: StateDirectory, trust_domain: str, agent: str, port: int, gateway_port: int, tuning: Tuning = USUAL
 ) -> SidecarSettings:
     directory = state.agent(agent)
     return SidecarSettings(
@@ -74,6 +78,7 @@ def sidecar_settings(
         admin_socket=str(state.agent_socket(agent)),
         xds_dir=str(directory / "xds"),
         identity_dir=str(directory / "identity"),
+        headers_s=tuning.headers_s,
     )
 
 

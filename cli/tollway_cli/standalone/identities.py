@@ -46,7 +46,7 @@ class Identities:
             svid = self._authority.issue(parse_spiffe_id(request.spiffe_id), request.key_type, request.ttl_ms, now)
             self._svids[request.key] = svid
             due = renew_at(svid.not_before, svid.not_after, self._jitter())
-            self._held[request.key] = Holding(request.spiffe_id, request.key_type, due)
+            self._held[request.key] = Holding(request.spiffe_id, request.key_type, svid.not_before, due, svid.not_after)
             self._show(request.key)
 
     def forget(self, key: str) -> None:

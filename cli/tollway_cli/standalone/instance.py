@@ -7,8 +7,10 @@ resources ──plan──▶ SVIDs, sidecars          what is new:   Envoy firs
 
 import contextlib
 import hashlib
+import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -26,9 +28,10 @@ from tollway_cli.standalone.ports import FIRST_AGENT, FIRST_OWN, Ports
 from tollway_cli.standalone.probes import until
 from tollway_cli.standalone.self_report import ProcessReport
 from tollway_cli.standalone.state import Memory, StateDirectory, recall, remember, remove_sockets
-from tollway_cli.standalone.supervisor import Crash, ProcessSpec, Supervisor, tail
+from tollway_cli.standalone.supervisor import Crash, ProcessSpec, Supervisor
 from tollway_cli.standalone.tuning import USUAL, Tuning
 from tollway_cli.standalone.voice import Voice
+from tollway_cli.standalone.workers import EXTAUTHZ, numbered
 from tollway_cli.views.instance import Ready, ReadyAgent
 from tollway_operator.atomic_files import write_file
 from tollway_operator.authority.authority import Authority
@@ -37,10 +40,9 @@ from tollway_operator.envoy.gateway import gateway_bootstrap, gateway_files
 from tollway_operator.envoy.settings import SidecarSettings
 from tollway_operator.envoy.sidecar import sidecar_bootstrap, sidecar_files
 
-EXTAUTHZ: Final = "extauthz"
 READY_WITHIN: Final = 30.0
 """How long everything may take to serve, seconds."""
-_HOPELESS: Final = 5
+_TRIES: Final = 5
 """After so many failures in a row a start is given up."""
 _DRAIN: Final = 3.0
 _SIDECAR_RANK, _GATEWAY_RANK, _EXTAUTHZ_RANK = 0, 1, 2
@@ -60,6 +62,8 @@ class InstanceOptions:
     upstream_ca: Path | None = None
     """More authorities that vouch for providers, beside the machine's own."""
     tuning: Tuning = USUAL
+    workers: int = 1
+    booted_at: int | None = None
 
 
 class Instance:
@@ -79,7 +83,7 @@ class Instance:
         self._gateway_port = self._ports.of(GATEWAY, FIRST_OWN)
         authorities = envoys.provider_authorities(self._state, options.environ, options.upstream_ca)
         self._gateway = envoys.gateway_settings(
-            self._state, self._trust_domain, self._gateway_port, authorities, options.tuning
+            self._state, self._trust_domain, self._gateway_port, authorities, options.tuning, options.workers
         )
         self._files = {GATEWAY: envoys.WatchedFiles(self._gateway.xds_dir, self._gateway.admin_socket)}
         self._data_plane = DataPlane(self._state, self._data_plane_options(), memory.generation)
@@ -129,16 +133,24 @@ class Instance:
 
     def _data_plane_options(self) -> DataPlaneOptions:
         port = self._ports.of("metrics", FIRST_OWN)
-        tuning = self._options.tuning
+        options = self._options
         return DataPlaneOptions(
-            self._trust_domain, str(self.ledger), self._options.uncovered, port, tuning.hold_ms, tuning.data_plane
+            self._trust_domain,
+            str(self.ledger),
+            options.uncovered,
+            port,
+            options.tuning.hold_ms,
+            options.tuning.data_plane,
+            options.workers,
+            options.booted_at,
         )
 
     async def start(self, resources: ResourceSet) -> None:
         """Start everything; returns when it serves. Raises `Broken` when it does not within `READY_WITHIN`."""
         self._remove_ready_files()
         self._data_plane.publish(resources)
-        await self._supervisor.ensure(self._extauthz_spec())
+        for worker in range(self._options.workers):
+            await self._supervisor.ensure(self._extauthz_spec(worker))
         sidecars = self._issue_due(resources)
         remove_strangers(self._state, sidecars)
         try:
@@ -172,14 +184,26 @@ class Instance:
 
     async def renew(self) -> None:
         """Rotate the authority and renew the SVIDs that are due."""
-        if self._identities.rotate(self._clock()):
+        now = self._clock()
+        lapsed = {key for key, holding in self._identities.held.items() if not holding.is_valid(now)}
+        if self._identities.rotate(now):
             self._voice.say("the signing CAs were rotated")
         self._issue_due(self.resources)
+        if renewed := {key for key in lapsed if self._identities.held[key].is_valid(now)}:
+            await self._prove_anew(renewed)
+
+    async def _prove_anew(self, agents: set[str]) -> None:
+        """After a clock that was set, or sleep: nobody else is late in renewing. A sidecar has connections on which it
+        proved itself by an SVID that is not valid now, and every call on them is refused: it makes new ones."""
+        self._voice.warn("the clock was set, or this machine slept: SVIDs were not valid, and were renewed")
+        await self._supervisor.replace(agents - {GATEWAY})
 
     async def stop(self) -> None:
         """End everything: sidecars, then the gateway, then extauthz."""
         self._remove_ready_files()
         await self._supervisor.stop_all()
+        # Providers' keys are in there, perhaps from nowhere but the environment.
+        shutil.rmtree(self._gateway.xds_dir, ignore_errors=True)
         self._remember()
         self._ports.release()
         remove_sockets(self._state)
@@ -194,7 +218,7 @@ class Instance:
     async def _put_into_force(self, resources: ResourceSet) -> None:
         self._data_plane.publish(resources)
         if not await self._data_plane.runs():
-            self._voice.warn(f"extauthz does not take the new rules; see {self._state.extauthz / 'extauthz.log'}")
+            self._voice.warn(f"extauthz does not take the new rules; see {self._state.extauthz}/{EXTAUTHZ}*.log")
 
     def _gateway_files(self, resources: ResourceSet) -> Mapping[str, bytes]:
         return gateway_files(self._gateway, resources.providers, credentials(resources))
@@ -233,19 +257,23 @@ class Instance:
     # What is ready
 
     async def _serve_or_fail(self, sidecars: tuple[str, ...]) -> None:
-        await self._require(EXTAUTHZ, self._data_plane.is_ready)
+        for worker in range(self._options.workers):
+            await self._require(numbered(EXTAUTHZ, worker), partial(self._data_plane.is_ready, worker))
         for envoy in (GATEWAY, *sidecars):
             await self._require(envoy, self._files[envoy].run)
 
     async def _require(self, name: str, is_ready: Callable[[], Awaitable[bool]]) -> None:
         worker = self._supervisor.worker(name)
 
-        async def is_decided() -> bool:
-            return worker is None or worker.failures >= _HOPELESS or await is_ready()
+        def is_given_up() -> bool:
+            return worker is None or worker.is_hopeless or worker.failures >= _TRIES
 
-        if worker is None or not await until(is_decided, READY_WITHIN) or worker.failures >= _HOPELESS:
+        async def is_decided() -> bool:
+            return is_given_up() or await is_ready()
+
+        if worker is None or not await until(is_decided, READY_WITHIN) or is_given_up():
             log = worker.spec.log if worker is not None else self._state.root
-            lines = "\n    ".join(tail(log) or ("(empty)",))
+            lines = "\n    ".join((worker.last_lines if worker is not None else ()) or ("(empty)",))
             raise Broken(f"{name} does not serve. The end of {log}:\n    {lines}")
 
     async def _sidecars_serve(self, sidecars: tuple[str, ...]) -> None:
@@ -282,15 +310,16 @@ class Instance:
     def _agent_port(self, agent: str) -> int:
         return self._ports.of(agent, FIRST_AGENT)
 
-    def _extauthz_spec(self) -> ProcessSpec:
+    def _extauthz_spec(self, worker: int) -> ProcessSpec:
+        name = numbered(EXTAUTHZ, worker)
         return ProcessSpec(
-            EXTAUTHZ,
-            self._data_plane.command,
-            self._state.extauthz / "extauthz.log",
+            name,
+            self._data_plane.command(worker),
+            self._state.extauthz / f"{name}.log",
             self._env,
             _EXTAUTHZ_RANK,
             grace=10.0,
-            fingerprint=_written(self._state.extauthz / "settings.json", self._data_plane.settings()),
+            fingerprint=_written(self._data_plane.settings_file(worker), self._data_plane.settings(worker)),
         )
 
     def _gateway_spec(self) -> ProcessSpec:
@@ -303,12 +332,12 @@ class Instance:
             _GATEWAY_RANK,
             fingerprint=_written(bootstrap, gateway_bootstrap(self._gateway)),
             before_stop=self._drain,
+            is_envoy=True,
         )
 
     def _sidecar_settings(self, agent: str) -> SidecarSettings:
-        return envoys.sidecar_settings(
-            self._state, self._trust_domain, agent, self._agent_port(agent), self._gateway_port
-        )
+        port, tuning = self._agent_port(agent), self._options.tuning
+        return envoys.sidecar_settings(self._state, self._trust_domain, agent, port, self._gateway_port, tuning)
 
     def _sidecar_spec(self, agent: str) -> ProcessSpec:
         directory = self._state.agent(agent)
@@ -320,6 +349,7 @@ class Instance:
             self._env,
             _SIDECAR_RANK,
             fingerprint=_written(bootstrap, sidecar_bootstrap(self._sidecar_settings(agent))),
+            is_envoy=True,
         )
 
     async def _drain(self) -> None:

@@ -1,4 +1,4 @@
-"""Runs a command that dies with its parent: `python leash.py PARENT-PID COMMAND…`.
+"""Runs a command that dies with its parent and leaves no core dump: `python leash.py PARENT-PID COMMAND…`.
 
 The supervisor may be killed -9, and then no Envoy that holds provider keys may stay behind. The kernel does that
 (PR_SET_PDEATHSIG), but only the child itself can ask for it. A program of its own rather than a `preexec_fn`: that
@@ -8,6 +8,7 @@ with `-I -S`.
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 
@@ -23,8 +24,21 @@ def tie_to(parent: int) -> None:
         sys.exit("tollway: the supervisor is gone")
 
 
+def leave_no_core() -> None:
+    """A dump of an Envoy's memory would have keys and prompts in it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def take_descriptors() -> None:
+    """All that it may have: an Envoy that cannot open one more ends, and many systems begin with 1024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def main() -> None:
     tie_to(int(sys.argv[1]))
+    leave_no_core()
+    take_descriptors()
     command = sys.argv[2:]
     try:
         os.execvp(command[0], command)  # noqa: S606 - the supervisor's own list, no shell

@@ -53,11 +53,14 @@ def step(state: State, event: Event) -> tuple[State, Action]:
 
 @dataclass(frozen=True, slots=True)
 class BackOff:
-    """How long to wait before a process that ended by itself is started again. Seconds."""
+    """How long to wait before a process that ended by itself is started again. Seconds.
+
+    `most` is what a call may be refused for after the fault that ended it is gone, next to the start itself.
+    """
 
     first: float = 0.2
-    most: float = 15.0
-    well_after: float = 10.0
+    most: float = 2.0
+    well_after: float = 5.0
     """A run of at least this long counts as well: the next end starts from `first` again."""
 
     def failures(self, before: int, ran_for: float) -> int:

@@ -25,11 +25,16 @@ GATEWAY: Final = "gateway"
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """The SVID that a process holds now, as far as it matters for renewing it."""
+    """The SVID that a process holds now, as far as it matters for renewing it. Times in ms."""
 
     spiffe_id: str
     key_type: KeyType
+    not_before: int
     renew_at: int
+    not_after: int
+
+    def is_valid(self, now: int) -> bool:
+        return self.not_before <= now <= self.not_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,8 @@ def _agent_request(trust_domain: str, agent: AgentIdentity) -> SVIDRequest:
 def _is_due(request: SVIDRequest, holding: Holding | None, now: int) -> bool:
     if holding is None or (holding.spiffe_id, holding.key_type) != (request.spiffe_id, request.key_type):
         return True
-    return now >= holding.renew_at
+    # Not valid yet: this machine's clock was set back since it was issued.
+    return now >= holding.renew_at or not holding.is_valid(now)
 
 
 def _holds(agent: AgentIdentity, held: Mapping[str, Holding], trust_domain: str) -> bool:

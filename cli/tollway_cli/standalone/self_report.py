@@ -45,6 +45,7 @@ class SelfReport(msgspec.Struct, frozen=True):
     not_in_force: str = ""
     """Why the last change of sound files is not in force."""
     processes: tuple[ProcessReport, ...] = ()
+    workers: int = 1
 
 
 class Reporter:

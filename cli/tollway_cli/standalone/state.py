@@ -104,12 +104,23 @@ def prepare(root: Path) -> StateDirectory:
     root = root.absolute()
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _require_ours(root)
         root.chmod(0o700)
         for name in ("gateway", "agents", "extauthz"):
             (root / name).mkdir(exist_ok=True, mode=0o700)
         return StateDirectory(root, _socket_directory(root / "run"))
     except OSError as error:
         raise StateUnusable(f"{root}: {error.strerror}; give a directory of your own with --state") from error
+
+
+def _require_ours(root: Path) -> None:
+    """Root may change any directory; whose it is can do so, too, whatever its mode."""
+    owner = root.stat().st_uid
+    if owner != os.getuid():
+        raise StateUnusable(
+            f"{root} belongs to user {owner}, who could read and replace every key in it; "
+            "give a directory of your own with --state"
+        )
 
 
 def _socket_directory(run: Path) -> Path:
@@ -155,14 +166,27 @@ class Held(StateUnusable):
 
 
 class Lock:
-    """The right to use a state directory; the kernel takes it back when the process ends, however it ends."""
+    """The right to use a state directory or a ledger; the kernel takes it back however the process ends."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
     @classmethod
-    def take(cls, path: Path) -> Self:
-        """Raises `Held`, saying who holds it."""
+    def take_ledger(cls, ledger: Path) -> Self:
+        """The right to write to a ledger, wherever it is: two gateways would end each other's holds.
+
+        Raises `Held` and `OSError`.
+        """
+        ledger.parent.mkdir(parents=True, exist_ok=True)
+        return cls.take(
+            ledger.with_name(f"{ledger.name}.lock"), f"the ledger {ledger}", "give this one another ledger with --store"
+        )
+
+    @classmethod
+    def take(
+        cls, path: Path, what: str = "", otherwise: str = "give this one a directory of its own with --state"
+    ) -> Self:
+        """Raises `Held`, saying who holds it: `what` is taken, in words, and what to do but stop that one."""
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -170,8 +194,8 @@ class Lock:
             holder = os.read(fd, 64).decode("ascii", "replace").strip()
             os.close(fd)
             raise Held(
-                f"{path.parent} is in use by a running `tollway up` (process {holder or 'unknown'}); "
-                f"stop that one, or give this one a directory of its own with --state"
+                f"{what or path.parent} is in use by a running `tollway up` (process {holder or 'unknown'}); "
+                f"stop that one, or {otherwise}"
             ) from error
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)

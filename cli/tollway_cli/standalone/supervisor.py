@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tollway_cli.standalone import leash
+from tollway_cli.standalone import crash_dumps, leash
 from tollway_cli.standalone.lifecycle import Action, BackOff, Event, State, step
 
 LOG_LIMIT: Final = 4 * 1024 * 1024
 """A log longer than this is put aside (one generation) when its process is started again."""
 TAIL_LINES: Final = 12
+HOPELESS: Final = 3
+"""The exit code by which a process says that a person has to do something first, and has said what in its log."""
 
 
 async def _nothing() -> None:
@@ -31,7 +33,8 @@ class ProcessSpec:
     """One process: what to run, where its output goes, when its turn to end comes.
 
     `stop_rank`: lower ranks end first. `fingerprint`: what it read at start; when it changes the process is replaced.
-    `before_stop` is awaited before it is told to end (a drain).
+    `before_stop` is awaited before it is told to end (a drain). `is_envoy`: when it crashes, its last words are about a
+    call, and are taken out of its log.
     """
 
     name: str
@@ -42,22 +45,20 @@ class ProcessSpec:
     grace: float = 5.0
     fingerprint: str = ""
     before_stop: Callable[[], Awaitable[None]] = field(default=_nothing, compare=False)
+    is_envoy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """A process that ended by itself, for the person who watches."""
+    """A process that ended by itself, or could not be started, for the person who watches."""
 
     name: str
-    returncode: int
+    reason: str
+    """How it ended, or why it could not be started."""
     ran_for: float
     again_in: float
     log: Path
     last_lines: tuple[str, ...]
-
-    @property
-    def reason(self) -> str:
-        return describe_exit(self.returncode)
 
 
 def describe_exit(returncode: int) -> str:
@@ -99,12 +100,23 @@ class Worker:
         self._process: asyncio.subprocess.Process | None = None
         self._started_at = 0.0
         self._log_began = 0
+        self._not_started = ""
         self.failures = 0
         """Short runs in a row that ended by themselves."""
         self._attempted = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._run(), name=f"supervise {spec.name}")
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether it said, as it ended, that starting it again does not help."""
+        return self._process is not None and self._process.returncode == HOPELESS
+
+    @property
+    def last_lines(self) -> tuple[str, ...]:
+        """The end of what it wrote since it was started last."""
+        return tail(self.spec.log, self._log_began)
 
     @property
     def pid(self) -> int | None:
@@ -144,10 +156,25 @@ class Worker:
                 pass
 
     async def _spawn(self) -> None:
+        self._started_at = self._loop.time()
+        try:
+            self._process = await self._start_process()
+        except OSError as error:  # no descriptor, no memory, no room for the log: another time there may be
+            self._process = None
+            self._not_started = f"could not be started ({error.strerror})"
+            self._events.put_nowait(Event.EXITED)
+        else:
+            task = self._loop.create_task(self._report_exit(self._process))
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
+        finally:
+            self._attempted.set()
+
+    async def _start_process(self) -> asyncio.subprocess.Process:
         _put_aside(self.spec.log)
         with self.spec.log.open("ab") as log:
             self._log_began = log.tell()
-            self._process = await asyncio.create_subprocess_exec(
+            return await asyncio.create_subprocess_exec(
                 *leashed(self.spec.command),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
@@ -155,25 +182,28 @@ class Worker:
                 env=dict(self.spec.env),
                 start_new_session=True,  # Ctrl-C at the terminal is for us: we end them in order
             )
-        self._started_at = self._loop.time()
-        self._attempted.set()
-        task = self._loop.create_task(self._report_exit(self._process))
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
 
     async def _report_exit(self, process: asyncio.subprocess.Process) -> None:
-        await process.wait()
+        returncode = await process.wait()
+        if self.spec.is_envoy and returncode in crash_dumps.CRASHES:
+            try:
+                crash_dumps.take_out(self.spec.log, self._log_began)
+            except OSError:
+                self.spec.log.unlink(missing_ok=True)  # rather no log than one with a key in it
         self._events.put_nowait(Event.EXITED)
 
     def _wait_before_restart(self) -> None:
         ran_for = self._loop.time() - self._started_at
         self.failures = self._back_off.failures(self.failures, ran_for)
         delay = self._back_off.delay(self.failures)
-        returncode = self._process.returncode if self._process is not None else None
         self._on_crash(
-            Crash(self.spec.name, returncode or 0, ran_for, delay, self.spec.log, tail(self.spec.log, self._log_began)),
+            Crash(self.spec.name, self._reason(), ran_for, delay, self.spec.log, self.last_lines),
         )
         self._later(delay, Event.DUE)
+
+    def _reason(self) -> str:
+        returncode = self._process.returncode if self._process is not None else None
+        return self._not_started if returncode is None else describe_exit(returncode)
 
     def _later(self, delay: float, event: Event) -> None:
         self._loop.call_later(delay, self._events.put_nowait, event)
@@ -226,6 +256,13 @@ class Supervisor:
         self._workers[spec.name] = worker
         await worker.start()
         return True
+
+    async def replace(self, names: Iterable[str]) -> None:
+        """Start those of these processes anew that there are."""
+        specs = [self._workers[name].spec for name in names if name in self._workers]
+        await self.stop(spec.name for spec in specs)
+        for spec in specs:
+            await self.ensure(spec)
 
     async def stop(self, names: Iterable[str]) -> None:
         """End these processes, lower `stop_rank` first, those of one rank together."""

@@ -11,13 +11,17 @@ RENEWALS: Final = 4
 class Tuning:
     """Times of a call, and the module that decides.
 
-    `hold_ms`: for how long a hold lasts unless its call is seen to run. `silence_s`: for how long a provider may be
-    silent. `longest_stream_s`: after which an answer is cut.
+    `headers_s`, `arrival_s`: within which a request's headers, and all of it, must have come in. `hold_ms`: for how
+    long a hold lasts unless its call is seen to run. `silence_s`: for how long a provider may be silent.
+    `longest_stream_s`: after which an answer is cut. `gateway_heap`: bytes that the gateway's Envoy may use.
     """
 
+    headers_s: int = 10
+    arrival_s: int = 120
     hold_ms: int = 60_000
     silence_s: int = 600
     longest_stream_s: int = 3_600
+    gateway_heap: int = 1 << 30
     data_plane: str = "tollway_extauthz"
 
     @property

@@ -50,6 +50,9 @@ class UpOptions:
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     upstream_ca: Path | None = None
     tuning: Tuning = USUAL
+    workers: int = 1
+    booted_at: int | None = None
+    """When this machine started, by its clock, milliseconds since the epoch: for several workers."""
     names_state: bool = False
     """The state is not the default one: commands that look at it have to name it."""
 
@@ -69,18 +72,29 @@ def up(options: UpOptions, clock: Callable[[], int], jitter: Callable[[], float]
     try:
         binary = envoy_binary()
         state = prepare(options.state)
-        lock = Lock.take(state.lock_file)
-    except (EnvoyNotFoundError, StateUnusable) as error:
+        locks = [Lock.take(state.lock_file), Lock.take_ledger(options.ledger or state.ledger)]
+    except (EnvoyNotFoundError, StateUnusable, OSError) as error:
         raise Broken(str(error)) from error
-    ledger, ca, tuning = options.ledger, options.upstream_ca, options.tuning
-    chosen = InstanceOptions(state, binary, options.ready_file, ledger, options.uncovered, options.environ, ca, tuning)
+    chosen = InstanceOptions(
+        state,
+        binary,
+        options.ready_file,
+        options.ledger,
+        options.uncovered,
+        options.environ,
+        options.upstream_ca,
+        options.tuning,
+        options.workers,
+        options.booted_at,
+    )
     reporting = Reporting(options, binary, clock())
     try:
         asyncio.run(_serve(lambda: Instance(chosen, voice, clock, jitter), source, resources, voice, reporting))
     except _CANNOT_GO_ON as error:
         raise Broken(str(error)) from error
     finally:
-        lock.release()
+        for lock in locks:
+            lock.release()
 
 
 class Source:
@@ -159,6 +173,7 @@ class Reporting:
             config=str(options.config),
             ledger=str(instance.ledger),
             uncovered=options.uncovered,
+            workers=options.workers,
             envoy=str(self._envoy),
             upstream_ca=instance.upstream_ca_file,
             ready_file=str(options.ready_file or ""),

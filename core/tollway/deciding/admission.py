@@ -1,23 +1,21 @@
 """What an admitted call asks of the ledger: one demand per limit, and the sizes it may be granted."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from tollway.deciding.checks import first_refusal, worst_size
 from tollway.deciding.question import Question
-from tollway.deciding.rulebook import Caller, Cover, amount_in_force
+from tollway.deciding.rulebook import Caller, Line, Offer, amount_in_force
 from tollway.ledger.port import CallFacts, Demand, Sizes
-from tollway.ledger.units import Unit
 from tollway.pricing.table import Dearest
 from tollway.providers.port import Refusal
-from tollway.resources.models import Mode, OnShortfall
+from tollway.values import value
 
 # An answer is worth having from this many tokens on, until it is learned how long this agent's answers are.
 USEFUL_OUTPUT: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Admission:
     """Nothing speaks against the call but, perhaps, what is left on its counters."""
 
@@ -37,17 +35,17 @@ def decide(q: Question, learned_output: LearnedOutput) -> Refusal | Admission:
 
 
 def _admission(q: Question, learned_output: LearnedOutput) -> Admission:
-    assert q.offer is not None  # noqa: S101 - `price_known`
-    assert isinstance(q.caller, Caller)  # noqa: S101 - `identity_proven`
-    useful = max(learned_output(q.caller.spiffe_id, q.call.model) or USEFUL_OUTPUT, q.call.least_output)
+    call, offer, caller = q.call, q.listing.offer, q.caller
+    assert offer is not None  # noqa: S101 - `price_known`
+    assert isinstance(caller, Caller)  # noqa: S101 - `identity_proven`
+    useful = max(learned_output(caller.spiffe_id, call.model) or USEFUL_OUTPUT, call.least_output)
     most = worst_size(q) or 0
-    limits = q.offer.limits
-    input_ceiling = min(q.call.input_bound, (limits.context_tokens or q.call.input_bound) * q.call.prompts)
-    dearest = q.offer.row.dearest(input_ceiling, q.call.tier, q.call.audio, q.call.cache_writes)
+    input_ceiling = min(call.input_bound, (offer.limits.context_tokens or call.input_bound) * call.prompts)
+    dearest = offer.dearest(input_ceiling, call.tier, call.audio, call.cache_writes)
     return Admission(
-        facts=_facts(q, input_ceiling, dearest),
-        demands=tuple(_demand(cover, input_ceiling, q.call.answers, dearest, q.now) for cover in q.covers),
-        sizes=Sizes(useful=min(most, useful), most=most),
+        _facts(q, caller, offer, input_ceiling, dearest),
+        _demands(q.terms.lines, _sums(input_ceiling, call.answers, dearest), q.now),
+        Sizes(min(most, useful), most),
     )
 
 
@@ -66,49 +64,37 @@ def facts_of(q: Question) -> CallFacts:
     )
 
 
-def _facts(q: Question, input_ceiling: int, dearest: Dearest) -> CallFacts:
-    assert isinstance(q.caller, Caller)  # noqa: S101 - `identity_proven`
-    assert q.offer is not None  # noqa: S101 - `price_known`
+def _facts(q: Question, caller: Caller, offer: Offer, input_ceiling: int, dearest: Dearest) -> CallFacts:
+    call = q.call
     return CallFacts(
-        agent=q.caller.spiffe_id,
-        namespace=q.caller.namespace,
+        agent=caller.spiffe_id,
+        namespace=caller.namespace,
         provider=q.provider_name,
-        model=q.call.model,
-        operation=q.call.operation.name,
-        stream=q.call.stream,
-        pod=q.caller.pod,
-        price=q.offer.row_json,
+        model=call.model,
+        operation=call.operation.name,
+        stream=call.stream,
+        pod=caller.pod,
+        price=offer.row_json,
         input_ceiling=input_ceiling,
-        answers=q.call.answers,
+        answers=call.answers,
         input_rate=dearest.input,
         output_rate=dearest.output,
-        family=q.provider.type.value if q.provider is not None else "",
-        visible_output=not q.offer.limits.hidden_output and not q.call.audio,
+        family=q.family.name if q.family is not None else "",
+        visible_output=not offer.limits.hidden_output and not call.audio,
     )
 
 
-def _demand(cover: Cover, input_ceiling: int, answers: int, dearest: Dearest, now: int) -> Demand:
-    base, rate = _thousandths(cover.limit.unit, input_ceiling, answers, dearest)
-    return Demand(
-        counter=cover.counter,
-        limit=amount_in_force(cover.limit, now),
-        base=base,
-        rate=rate,
-        rigid=cover.quota.on_shortfall is OnShortfall.REFUSE,
-        shadow=cover.quota.mode is Mode.SHADOW,
+def _demands(lines: Iterable[Line], sums: Sequence[tuple[int, int]], now: int) -> tuple[Demand, ...]:
+    return tuple(
+        [
+            Demand(line.counter, amount_in_force(line.limit, now), *sums[line.place], line.rigid, line.shadow)
+            for line in lines
+        ]
     )
 
 
-def _thousandths(unit: Unit, input_ceiling: int, answers: int, dearest: Dearest) -> tuple[int, int]:
-    """(base, rate per output token) of a unit, in thousandths: pico-USD for cost."""
-    match unit:
-        case Unit.REQUESTS | Unit.CONCURRENT:
-            return 1000, 0
-        case Unit.INPUT_TOKENS:
-            return 1000 * input_ceiling, 0
-        case Unit.OUTPUT_TOKENS:
-            return 0, 1000 * answers
-        case Unit.TOKENS:
-            return 1000 * input_ceiling, 1000 * answers
-        case Unit.COST:
-            return input_ceiling * dearest.input, answers * dearest.output
+def _sums(input_ceiling: int, answers: int, dearest: Dearest) -> Sequence[tuple[int, int]]:
+    """(base, rate per output token) of each of `UNITS`, in thousandths: pico-USD for cost."""
+    per_token, per_answer = 1000 * input_ceiling, 1000 * answers
+    cost = (input_ceiling * dearest.input, answers * dearest.output)
+    return (1000, 0), (per_token, 0), (0, per_answer), (per_token, per_answer), cost, (1000, 0)

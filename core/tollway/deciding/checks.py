@@ -13,6 +13,8 @@ from tollway.deciding.rulebook import Caller
 from tollway.providers.port import Kind, Refusal, RequestRefused
 from tollway.resources.models import ROOT_NAMESPACE
 
+_LONGEST_NAME: Final = 253
+
 # Headers that decide who is trusted or how the body is read: seen twice, two readers could take different ones.
 _SINGLE_HEADERS: Final = frozenset(
     {
@@ -26,6 +28,8 @@ _SINGLE_HEADERS: Final = frozenset(
         "api-key",
         "anthropic-beta",
         "anthropic-version",
+        # The call's id: an end that is told of one is the end of that call.
+        "x-request-id",
     }
 )
 
@@ -42,11 +46,11 @@ def identity_in_force(q: Question) -> Refusal | None:
         return _refusal(
             q, reasons.IDENTITY_INVALID, f"{caller.spiffe_id} is an identity of Tollway itself, not of an agent."
         )
-    if q.rules.suspends(caller):
+    if q.standing.suspended:
         return _refusal(
             q, reasons.IDENTITY_SUSPENDED, f"{_name(caller)} is suspended: an operator stopped all of its model calls."
         )
-    if caller.agent is not None and q.rules.agent(caller.namespace, caller.agent) is None:
+    if not q.standing.known:
         return _refusal(
             q, reasons.IDENTITY_UNKNOWN, f"There is no AgentIdentity {caller.namespace}/{caller.agent} (any more)."
         )
@@ -54,40 +58,38 @@ def identity_in_force(q: Question) -> Refusal | None:
 
 
 def headers_unambiguous(q: Question) -> Refusal | None:
-    twice = sorted(q.repeated_headers & _SINGLE_HEADERS)
-    if twice:
-        return _refusal(q, reasons.REQUEST_MALFORMED, f"The request carries the header {twice[0]!r} more than once.")
+    if not q.repeated_headers.isdisjoint(_SINGLE_HEADERS):
+        twice = min(q.repeated_headers & _SINGLE_HEADERS)
+        return _refusal(q, reasons.REQUEST_MALFORMED, f"The request carries the header {twice!r} more than once.")
     if "," in q.headers.get(":authority", ""):
         return _refusal(q, reasons.REQUEST_MALFORMED, "The request names more than one host.")
     return None
 
 
 def provider_known(q: Question) -> Refusal | None:
-    if q.provider is None or q.family is None:
-        return _refusal(
-            q, reasons.PROVIDER_UNKNOWN, f"There is no AIProvider {q.provider_name!r} that Tollway can serve."
-        )
+    if q.family is None:
+        return _refusal(q, reasons.PROVIDER_UNKNOWN, f"There is no AIProvider {_shown(q)} that Tollway can serve.")
     return None
 
 
 def provider_open(q: Question) -> Refusal | None:
-    caller = _caller(q)
-    if q.provider is not None and not q.rules.is_open(q.provider, caller.namespace):
+    if not q.standing.open:
         return _refusal(
             q,
             reasons.PROVIDER_CLOSED,
-            f"The AIProvider {q.provider_name!r} is not open to agents of the namespace {caller.namespace!r}.",
+            f"The AIProvider {_shown(q)} is not open to agents of the namespace {_caller(q).namespace!r}.",
         )
     return None
 
 
 def query_allowed(q: Question) -> Refusal | None:
-    foreign = sorted(q.query_keys - q.family.allowed_query) if q.family is not None else []
-    if foreign:
+    if q.family is not None and not q.query_keys <= q.family.allowed_query:
+        # Its name is not told: a key that was pasted into a URL is the name of a parameter without a value.
+        allowed = ", ".join(sorted(q.family.allowed_query)) or "none"
         return _refusal(
             q,
             reasons.REQUEST_MALFORMED,
-            f"The query parameter {foreign[0][:64]!r} may not be sent to {q.provider_name!r}.",
+            f"The request has a query parameter that may not be sent to {_shown(q)} (allowed: {allowed}).",
         )
     return None
 
@@ -97,7 +99,7 @@ def operation_known(q: Question) -> Refusal | None:
         return _refusal(
             q,
             reasons.OPERATION_UNKNOWN,
-            f"{q.method} {q.path} is not an operation that Tollway can bound at {q.provider_name!r}.",
+            f"{q.method} {q.path} is not an operation that Tollway can bound at {_shown(q)}.",
         )
     return None
 
@@ -111,22 +113,22 @@ def body_understood(q: Question) -> Refusal | None:
 
 
 def model_allowed(q: Question) -> Refusal | None:
-    if q.provider is not None and not q.rules.allows_model(q.provider, q.call.model):
+    if not q.listing.allowed:
         return _refusal(
             q,
             reasons.MODEL_FORBIDDEN,
-            f"The model {q.call.model!r} is not in the list of the AIProvider {q.provider_name!r}.",
+            f"The model {q.call.model!r} is not in the list of the AIProvider {_shown(q)}.",
             param="model",
         )
     return None
 
 
 def price_known(q: Question) -> Refusal | None:
-    if q.offer is None:
+    if q.listing.offer is None:
         return _refusal(
             q,
             reasons.MODEL_UNPRICED,
-            f"No price is known for the model {q.call.model!r} at {q.provider_name!r}, and an unknown price is not "
+            f"No price is known for the model {q.call.model!r} at {_shown(q)}, and an unknown price is not "
             f"free: state it under spec.prices of the AIProvider.",
             param="model",
         )
@@ -134,12 +136,12 @@ def price_known(q: Question) -> Refusal | None:
 
 
 def covered_by_quota(q: Question) -> Refusal | None:
-    if q.uncovered_allowed or any(cover.bounds_spend for cover in q.covers):
+    if q.uncovered_allowed or q.terms.bounded:
         return None
     return _refusal(
         q,
         reasons.QUOTA_NONE,
-        f"No AIQuota limits tokens or cost of {_name(_caller(q))} for {q.call.model!r} at {q.provider_name!r}.",
+        f"No AIQuota limits tokens or cost of {_name(_caller(q))} for {q.call.model!r} at {_shown(q)}.",
     )
 
 
@@ -156,7 +158,7 @@ def output_bounded(q: Question) -> Refusal | None:
 
 Check = Callable[[Question], Refusal | None]
 
-CHECKS: Final[tuple[tuple[str, Check], ...]] = (
+CHECKS_BEFORE_BODY: Final[tuple[tuple[str, Check], ...]] = (
     ("identity", identity_proven),
     ("identity in force", identity_in_force),
     ("headers", headers_unambiguous),
@@ -165,6 +167,9 @@ CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("query", query_allowed),
     ("operation", operation_known),
     ("features", features_understood),
+)
+CHECKS: Final[tuple[tuple[str, Check], ...]] = (
+    *CHECKS_BEFORE_BODY,
     ("body", body_understood),
     ("model", model_allowed),
     ("price", price_known),
@@ -175,7 +180,16 @@ CHECKS: Final[tuple[tuple[str, Check], ...]] = (
 
 def first_refusal(q: Question) -> Refusal | None:
     """The first check's word against the call, if any."""
-    for _, check in CHECKS:
+    return _first(CHECKS, q)
+
+
+def refusal_before_body(q: Question) -> Refusal | None:
+    """The same, of the checks that need not know what the body says."""
+    return _first(CHECKS_BEFORE_BODY, q)
+
+
+def _first(checks: tuple[tuple[str, Check], ...], q: Question) -> Refusal | None:
+    for _, check in checks:
         if (refusal := check(q)) is not None:
             return refusal
     return None
@@ -197,18 +211,17 @@ def worst_size(q: Question) -> int | None:
 
     A request's own may be below the least that the provider takes: that is between the two.
     """
-    if q.call.output_cap is not None:
-        return q.call.output_cap
+    call = q.call
+    if call.output_cap is not None:
+        return call.output_cap
     unasked = _default_size(q)
-    return None if unasked is None else max(unasked, q.call.least_output)
+    return None if unasked is None else max(unasked, call.least_output)
 
 
 def _default_size(q: Question) -> int | None:
     """The cap of a request that names none."""
-    known = [cover.quota.default_max_output_tokens for cover in q.covers]
-    defaults = [default for default in known if default is not None]
-    if defaults:
-        return min(defaults)
+    if q.terms.default_size is not None:
+        return q.terms.default_size
     return q.offer.limits.max_output_tokens if q.offer is not None else None
 
 
@@ -221,6 +234,11 @@ def _name(caller: Caller) -> str:
     if caller.agent is not None:
         return f"The agent {caller.namespace}/{caller.agent}"
     return f"The service account {caller.namespace}/{caller.service_account}"
+
+
+def _shown(q: Question) -> str:
+    """The provider's name as a sentence has it: one that no AIProvider has may be of any length."""
+    return repr(q.provider_name[:_LONGEST_NAME])
 
 
 def _refused(q: Question, refused: RequestRefused) -> Refusal:

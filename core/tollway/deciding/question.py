@@ -4,17 +4,38 @@ What a check needs is worked out when the first check asks for it, and kept: the
 never parsed, and nothing is parsed twice.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Generic, TypeVar, overload
 
-from tollway.deciding.rulebook import Caller, Cover, Offer, RuleBook
+from tollway.deciding.rulebook import Caller, Cover, Listing, Offer, RuleBook, Standing, Terms
 from tollway.providers.port import Family, HeaderEdit, Operation, ParsedCall, RequestRefused
-from tollway.providers.registry import family_of
 from tollway.resources.models import AIProvider
+from tollway.values import value
+
+T = TypeVar("T")
+_PARSED: Final = "parsed"
 
 
-@dataclass(frozen=True, slots=True)
+class _kept(Generic[T]):  # noqa: N801 - reads as what it is where it is used
+    """`functools.cached_property` without its lock, which costs more than most of what is kept here."""
+
+    def __init__(self, work_out: Callable[["Question"], T]) -> None:
+        self._work_out = work_out
+        self._name = work_out.__name__
+        self.__doc__ = work_out.__doc__
+
+    @overload
+    def __get__(self, question: None, kind: type["Question"]) -> "_kept[T]": ...
+    @overload
+    def __get__(self, question: "Question", kind: type["Question"]) -> T: ...
+    def __get__(self, question: "Question | None", kind: type["Question"]) -> "_kept[T] | T":
+        if question is None:
+            return self
+        found = question.__dict__[self._name] = self._work_out(question)
+        return found
+
+
+@value(frozen=True, slots=True)
 class CallerProblem:
     """Why a certificate does not prove who calls."""
 
@@ -22,7 +43,7 @@ class CallerProblem:
     message: str
 
 
-@dataclass(frozen=True)
+@value(frozen=True)
 class Question:
     """May this caller make this call under these rules, now? Times in ms since the epoch."""
 
@@ -41,28 +62,25 @@ class Question:
     uncovered_allowed: bool
     now: int
 
-    @cached_property
+    @_kept
+    def standing(self) -> Standing:
+        """What follows from who calls whom."""
+        assert isinstance(self.caller, Caller)  # noqa: S101 - the order of the checks is the proof
+        return self.rules.standing(self.caller, self.provider_name)
+
+    @_kept
+    def family(self) -> Family | None:
+        return self.rules.family(self.provider_name)
+
+    @property
     def provider(self) -> AIProvider | None:
         return self.rules.provider(self.provider_name)
 
-    @cached_property
-    def family(self) -> Family | None:
-        return family_of(self.provider.type.value) if self.provider is not None else None
-
-    @cached_property
+    @_kept
     def operation(self) -> Operation | None:
         return self.family.operation(self.method, self.path) if self.family is not None else None
 
-    @cached_property
-    def parsed(self) -> ParsedCall | RequestRefused | None:
-        if self.family is None or self.operation is None:
-            return None
-        try:
-            return self.family.parse(self.operation, self.body, self.headers.get("content-type", ""))
-        except RequestRefused as refused:
-            return refused
-
-    @cached_property
+    @_kept
     def header_edits(self) -> Sequence[HeaderEdit] | RequestRefused:
         """What of the headers must not travel as it is."""
         if self.family is None:
@@ -72,23 +90,52 @@ class Question:
         except RequestRefused as refused:
             return refused
 
+    @_kept
+    def parsed(self) -> ParsedCall | RequestRefused | None:
+        if self.family is None or self.operation is None:
+            return None
+        return understand(self.family, self.operation, self.body, self.headers.get("content-type", ""))
+
+    def take_parsed(self, parsed: ParsedCall | RequestRefused) -> None:
+        """Keep what `understand` said of this question's body elsewhere."""
+        self.__dict__[_PARSED] = parsed
+
     @property
     def understood(self) -> ParsedCall | None:
         """The parsed call, if a check has had it parsed already; never parses."""
-        parsed = self.__dict__.get("parsed")
+        parsed = self.__dict__.get(_PARSED)
         return parsed if isinstance(parsed, ParsedCall) else None
 
-    @property
+    @_kept
     def call(self) -> ParsedCall:
         """The parsed call; to be asked only behind the check that it was understood."""
-        assert isinstance(self.parsed, ParsedCall)  # noqa: S101 - the order of the checks is the proof
-        return self.parsed
+        parsed = self.parsed
+        assert isinstance(parsed, ParsedCall)  # noqa: S101 - the order of the checks is the proof
+        return parsed
 
-    @cached_property
+    @_kept
+    def listing(self) -> Listing:
+        """What the provider says of the model."""
+        return self.rules.listing(self.provider_name, self.call.model, self.now)
+
+    @property
     def offer(self) -> Offer | None:
-        return self.rules.offer(self.provider_name, self.call.model, self.now)
+        return self.listing.offer
 
-    @cached_property
-    def covers(self) -> tuple[Cover, ...]:
+    @_kept
+    def terms(self) -> Terms:
+        """What the quotas say of this caller and model."""
         assert isinstance(self.caller, Caller)  # noqa: S101 - as above
-        return self.rules.covers(self.caller, self.provider_name, self.call.model)
+        return self.rules.terms(self.caller, self.provider_name, self.call.model)
+
+    @property
+    def covers(self) -> tuple[Cover, ...]:
+        return self.terms.covers
+
+
+def understand(family: Family, operation: Operation, body: bytes, content_type: str) -> ParsedCall | RequestRefused:
+    """What a body says, or why it cannot be understood. Both can be sent between processes, and are small."""
+    try:
+        return family.parse(operation, body, content_type)
+    except RequestRefused as refused:
+        return refused

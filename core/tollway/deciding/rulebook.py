@@ -1,21 +1,25 @@
 """The resources in force, compiled for questions that come thousands of times a second.
 
-A rule book is made once per change and never altered; what it works out per agent, provider and model it keeps, so that
-a decision costs the limits that match and not the number of quotas, agents or models that exist.
+A rule book is made once per change and never altered. `Declared` answers from the resources alone; what it works out
+per agent, provider and model `RuleBook` remembers, so that a decision costs the limits that match and not the number of
+quotas, agents or models that exist. The memory is bounded, and goes with the rule book.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import field
 from fnmatch import fnmatchcase
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 from tollway.identity.spiffe_id import DEFAULT_TRUST_DOMAIN, TrustDomain, agent_id
 from tollway.ledger.port import Counter
 from tollway.ledger.seeding import separated
 from tollway.ledger.units import LIFETIME, Unit
-from tollway.pricing.table import ModelLimits, PriceBook, PriceRow, override_row
+from tollway.pricing.table import Dearest, ModelLimits, PriceBook, PriceRow, override_row
+from tollway.pricing.usage import CacheWrites
+from tollway.providers.port import Family
+from tollway.providers.registry import family_of
 from tollway.resources.models import (
     ROOT_NAMESPACE,
     AgentIdentity,
@@ -24,20 +28,23 @@ from tollway.resources.models import (
     Limit,
     Mode,
     ModelRule,
+    OnShortfall,
     Per,
     ResourceSet,
     Selector,
 )
+from tollway.values import value
 
 # What is worked out per agent, provider and model is kept for this many combinations. Model names come from callers, so
 # the bound is a defence as well.
 _REMEMBERED: Final = 4096
+_WAYS: Final = 64
 _DAY_MS: Final = 86_400_000
 _NAME_LABEL: Final = "kubernetes.io/metadata.name"
 _COVERING_UNITS: Final = frozenset({Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS, Unit.TOKENS, Unit.COST})
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Caller:
     """Who calls, as its certificate proves it. `agent` is None for a workload that no AgentIdentity names."""
 
@@ -49,17 +56,36 @@ class Caller:
     on_behalf_of: tuple[str, ...] = ()
     """Seam: an identity is a chain."""
 
+    def __hash__(self) -> int:
+        # Every call looks up what is known of its caller several times; what else may differ follows from these.
+        return hash((self.spiffe_id, self.pod))
 
-@dataclass(frozen=True, slots=True)
+
+@value(frozen=True, slots=True)
 class Offer:
     """A model as one provider offers it: its price row in force and how large its texts can get."""
 
     row: PriceRow
     row_json: str
     limits: ModelLimits
+    _stairs: dict[tuple[str, bool, CacheWrites], tuple[tuple[int, Dearest], ...]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    def dearest(self, input_bound: int, tier: str, audio: bool, writes: CacheWrites) -> Dearest:
+        """As `PriceRow.dearest`, remembered: there are a dozen ways to ask for it (parsers let no other tier pass)."""
+        stairs = self._stairs.get((tier, audio, writes))
+        if stairs is None:
+            stairs = self.row.stairs(tier, audio, writes)
+            if len(self._stairs) < _WAYS:
+                self._stairs[tier, audio, writes] = stairs
+        for above, dearest in reversed(stairs):
+            if input_bound > above:
+                return dearest
+        return stairs[0][1]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Cover:
     """One limit that applies to a call, and the counter that it is counted on for this caller."""
 
@@ -73,13 +99,113 @@ class Cover:
         return self.quota.mode is Mode.ENFORCE and self.limit.unit in _COVERING_UNITS
 
 
+@value(frozen=True, slots=True)
+class Standing:
+    """What follows from who calls whom, whatever the call is."""
+
+    suspended: bool
+    known: bool
+    """The agent that the certificate names is declared, or it names none."""
+    open: bool
+    """The provider is there, and open to the caller's namespace."""
+
+
+@value(frozen=True, slots=True)
+class Listing:
+    """What a provider says of a model: whether agents may use it, and at what price. None: it is not known."""
+
+    allowed: bool
+    offer: Offer | None
+
+
+@value(frozen=True, slots=True)
+class Line:
+    """A limit as a demand is made of it; `place` is that of its unit in `UNITS`."""
+
+    counter: Counter
+    limit: Limit
+    place: int
+    rigid: bool
+    shadow: bool
+
+
+@value(frozen=True, slots=True)
+class Terms:
+    """What the quotas say of one caller and model."""
+
+    covers: tuple[Cover, ...]
+    lines: tuple[Line, ...]
+    bounded: bool
+    """An enforced limit in tokens or cost covers the calls."""
+    default_size: int | None
+    """The output cap of a request that names none, if a quota says it."""
+
+
+UNITS: Final = (
+    Unit.REQUESTS,
+    Unit.INPUT_TOKENS,
+    Unit.OUTPUT_TOKENS,
+    Unit.TOKENS,
+    Unit.COST,
+    Unit.CONCURRENT,
+)
+
+
 def amount_in_force(limit: Limit, now: int) -> int:  # noqa: ARG001 - the seam of grants: an amount is a function of now
     """The amount of `limit` at `now`."""
     return limit.amount
 
 
 class RuleBook:
-    """Answers of the resources. Pure: equal resources and prices give equal answers."""
+    """Answers of the resources, remembered. Equal resources and prices give equal answers.
+
+    What is remembered refers to what is declared and never back to the book: it is freed as soon as the book is.
+    """
+
+    def __init__(self, resources: ResourceSet, prices: PriceBook) -> None:
+        declared = Declared(resources, prices)
+        # With as many agents as may call, looking all of it up anew would be the dearer part of a call.
+        callers = max(_REMEMBERED, 2 * len(resources.agents))
+        self.agent = declared.agent
+        self.provider = declared.provider
+        self.family = declared.family
+        self.is_open = declared.is_open
+        self.declared_counters = declared.declared_counters
+        self.standing = lru_cache(callers)(declared.standing)
+        self.covers = lru_cache(callers)(declared.covers)
+        self.terms = lru_cache(callers)(partial(_terms, self.covers))
+        self._listing_of_day = lru_cache(_REMEMBERED)(declared.listing)
+
+    def listing(self, provider: str, model: str, now: int) -> Listing:
+        """The model at `now`. Announced prices come into force at midnight UTC."""
+        return self._listing_of_day(provider, model, now // _DAY_MS)
+
+
+def _terms(
+    covers_of: Callable[[Caller, str, str], tuple[Cover, ...]], caller: Caller, provider: str, model: str
+) -> Terms:
+    covers = covers_of(caller, provider, model)
+    defaults = [cover.quota.default_max_output_tokens for cover in covers]
+    return Terms(
+        covers=covers,
+        lines=tuple(_line(cover) for cover in covers),
+        bounded=any(cover.bounds_spend for cover in covers),
+        default_size=min((default for default in defaults if default is not None), default=None),
+    )
+
+
+def _line(cover: Cover) -> Line:
+    return Line(
+        counter=cover.counter,
+        limit=cover.limit,
+        place=UNITS.index(cover.limit.unit),
+        rigid=cover.quota.on_shortfall is OnShortfall.REFUSE,
+        shadow=cover.quota.mode is Mode.SHADOW,
+    )
+
+
+class Declared:
+    """Answers worked out of the resources each time. Pure."""
 
     def __init__(self, resources: ResourceSet, prices: PriceBook) -> None:
         self._agents = {(agent.meta.namespace, agent.meta.name): agent for agent in resources.agents}
@@ -87,36 +213,48 @@ class RuleBook:
             (agent.meta.namespace, service_account_of(agent)) for agent in resources.agents if agent.suspended
         )
         self._providers = {provider.meta.name: provider for provider in resources.providers}
+        self._families = {provider.meta.name: family_of(provider.type.value) for provider in resources.providers}
         self._quotas = _by_namespace(resources.quotas)
         self._root_quotas = _Shelf(tuple(q for q in resources.quotas if q.namespaces is not None), _namespaces_of)
         self._labels = {n.meta.name: {**n.meta.labels, _NAME_LABEL: n.meta.name} for n in resources.namespaces}
         self._prices = prices
-        self._offer_of_day = lru_cache(_REMEMBERED)(self._make_offer)
-        # With as many agents as may call, looking all of it up anew would be the dearer part of a call.
-        self.covers = lru_cache(max(_REMEMBERED, 2 * len(self._agents)))(self._covers)
 
     def agent(self, namespace: str, name: str) -> AgentIdentity | None:
         return self._agents.get((namespace, name))
 
-    def suspends(self, caller: Caller) -> bool:
-        """A workload without an identity of its own is suspended with any identity that names its service account."""
-        if caller.agent is None:
-            return (caller.namespace, caller.service_account) in self._suspended_accounts
-        agent = self.agent(caller.namespace, caller.agent)
-        return agent is not None and agent.suspended
-
     def provider(self, name: str) -> AIProvider | None:
         return self._providers.get(name)
+
+    def family(self, provider: str) -> Family | None:
+        """The family that speaks for a provider; None where there is no such provider, or nobody has described it."""
+        return self._families.get(provider)
 
     def is_open(self, provider: AIProvider, namespace: str) -> bool:
         return provider.namespaces is None or provider.namespaces.matches(self._namespace_labels(namespace))
 
-    def allows_model(self, provider: AIProvider, model: str) -> bool:
-        return not provider.models or model_rule(provider, model) is not None
+    def standing(self, caller: Caller, provider_name: str) -> Standing:
+        provider = self._providers.get(provider_name)
+        return Standing(
+            suspended=self._suspends(caller),
+            known=caller.agent is None or self.agent(caller.namespace, caller.agent) is not None,
+            open=provider is not None and self.is_open(provider, caller.namespace),
+        )
 
-    def offer(self, provider: str, model: str, now: int) -> Offer | None:
-        """The model at `now`; None if its price is unknown. Announced prices come into force at midnight UTC."""
-        return self._offer_of_day(provider, model, now // _DAY_MS)
+    def listing(self, provider_name: str, model: str, day: int) -> Listing:
+        provider = self._providers[provider_name]
+        rule = model_rule(provider, model)
+        if rule is None and provider.models:
+            return Listing(allowed=False, offer=None)
+        return Listing(allowed=True, offer=self._offer(provider, rule, model, day))
+
+    def covers(self, caller: Caller, provider: str, model: str) -> tuple[Cover, ...]:
+        """Every limit that applies, in order."""
+        return tuple(
+            Cover(quota, limit, _counter(quota, limit, per))
+            for quota in self._matching(caller, provider, model)
+            for per in [_per(quota, caller, provider, model)]
+            for limit in quota.limits
+        )
 
     def declared_counters(self) -> Mapping[Counter, int]:
         """Every counter that is known before any call, and its amount. Those by pod, provider or model are not."""
@@ -138,9 +276,14 @@ class RuleBook:
             if self._selects_namespace(quota, caller.namespace) and self._selects_agent(quota, caller)
         )
 
-    def _make_offer(self, provider_name: str, model: str, day: int) -> Offer | None:
-        provider = self._providers[provider_name]
-        rule = model_rule(provider, model)
+    def _suspends(self, caller: Caller) -> bool:
+        """A workload without an identity of its own is suspended with any identity that names its service account."""
+        if caller.agent is None:
+            return (caller.namespace, caller.service_account) in self._suspended_accounts
+        agent = self.agent(caller.namespace, caller.agent)
+        return agent is not None and agent.suspended
+
+    def _offer(self, provider: AIProvider, rule: ModelRule | None, model: str, day: int) -> Offer | None:
         priced_as = rule.model if rule is not None and rule.model is not None else model
         booked = self._prices.find(provider.type.value, priced_as, day * _DAY_MS)
         row = _overridden(provider, model, priced_as) or (booked.row if booked else None)
@@ -148,14 +291,6 @@ class RuleBook:
             return None
         limits = _limits(rule, booked.limits if booked else ModelLimits(None, None, hidden_output=True))
         return Offer(row, row.to_json(), limits)
-
-    def _covers(self, caller: Caller, provider: str, model: str) -> tuple[Cover, ...]:
-        return tuple(
-            Cover(quota, limit, _counter(quota, limit, per))
-            for quota in self._matching(caller, provider, model)
-            for per in [_per(quota, caller, provider, model)]
-            for limit in quota.limits
-        )
 
     def _matching(self, caller: Caller, provider: str, model: str) -> Iterable[AIQuota]:
         for quota in self._near(caller):

@@ -6,13 +6,13 @@ is short, and every limit that is short says why and until when.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final, NamedTuple
 
 from tollway.ledger import windows
 from tollway.ledger.port import Counter, Demand, Policy, Shortage, Shortness, Sizes
 from tollway.ledger.units import Unit, Window, WindowKind
+from tollway.values import value
 
 RETRY_MS: Final = 1_000
 """When a call that is short by open holds should try again: when they end is unknown, but soon."""
@@ -38,7 +38,7 @@ def window_of(counter: Counter) -> Window | None:
     return None if counter.unit is Unit.CONCURRENT else counter.window
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Line:
     """One demand against what counts in its counter.
 

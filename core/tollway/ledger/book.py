@@ -1,12 +1,13 @@
 """The ledger's operations over the few reads and writes that a store offers: load, decide, write.
 
-Every store runs these same operations, each inside one transaction of its own. Nothing is written before the
-decision is complete, so an operation that raises has changed nothing.
+Every store runs these same operations, one or many inside a transaction. Nothing is written before the decision is
+complete, so an operation that raises has changed nothing.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
-from typing import Final, Protocol
+from operator import attrgetter
+from typing import Final, NamedTuple, Protocol
 
 from tollway.ledger import holds, windows
 from tollway.ledger.arithmetic import BucketUse, Line, Use, granted_size, short_lines, shortage, window_of
@@ -26,15 +27,15 @@ from tollway.ledger.port import (
     Shortage,
     Sizes,
     Source,
-    Taken,
 )
 from tollway.ledger.seeding import Seeding, Unseeded
+from tollway.ledger.tallies import INT64, Tally, taken_whole
 from tollway.ledger.units import Amounts, WindowKind
 
 MAX_TEXT: Final = 1_024
 """Characters of any one text in a refusal's row: much of it is the caller's own, and refusals are cheap to provoke."""
 MAX_CHECKS: Final = 64
-_INT64: Final = 2**63 - 1
+_line: Final = attrgetter("line")
 _FACT_TEXTS: Final = tuple(each.name for each in fields(CallFacts) if each.type is str)
 
 
@@ -46,6 +47,27 @@ class Tables(Protocol):
         ...
 
     def record(self, hold_id: str) -> Record | None: ...
+
+    def tallies(self, demands: Sequence[Demand], now: int) -> Sequence[Tally] | None:
+        """What counts at `now` on the counters of `demands`, in order.
+
+        None unless each was seen with its very limit, and its limit is counted like it now (see `see`).
+        """
+        ...
+
+    def grant(self, asked: "Asked", amounts: Sequence[int], tallies: Sequence[Tally], size: int, now: int) -> None:
+        """Write what `holds.granted` says of a new hold, which takes `amounts` on the counters of `tallies`.
+
+        Raises `DuplicateHold`, and then has changed nothing, if there is a hold of this id.
+        """
+        ...
+
+    def settle_unaltered(self, hold_id: str, amounts: Amounts, source: Source, now: int) -> bool:
+        """Write what `holds.settled` says of this hold; False, and nothing is written, where it takes a longer way.
+
+        A store may know that the hold is open and still as it was granted. None has to.
+        """
+        ...
 
     def overdue(self, now: int, at_most: int) -> Sequence[Record]:
         """Open records whose deadline is not after `now`, the oldest deadlines first."""
@@ -97,9 +119,22 @@ class Tables(Protocol):
         """Move the deadline of an open record; False if there is none."""
         ...
 
+    def shorten(self, deadline: int) -> int:
+        """Bring all open records' deadlines down to this one; how many were behind it."""
+        ...
+
     def write(self, row: JournalRow, record: Record | None) -> None:
         """Append `row`, add its entries to their buckets, and keep `record` as it is from now on."""
         ...
+
+
+class Asked(NamedTuple):
+    """What a call asks for."""
+
+    hold_id: str
+    facts: CallFacts
+    demands: Sequence[Demand]
+    deadline: int
 
 
 class Book:
@@ -116,21 +151,42 @@ class Book:
     def reserve(
         self, hold_id: str, facts: CallFacts, demands: Sequence[Demand], sizes: Sizes, now: int, deadline: int
     ) -> Granted | Short | Unseeded:
+        _require_sizes(sizes)
+        _require_moment(deadline)
+        now = self._not_before(now)
+        tallies = self._tables.tallies(demands, now)
+        if tallies is not None and _each_once(tallies):
+            amounts = taken_whole(demands, tallies, sizes.most, self._policy.small)
+            if amounts is not None:
+                asked = Asked(hold_id, facts, demands, deadline)
+                return self._grant(asked, amounts, tallies, sizes.most, now)
+        return self._reserve_part(Asked(hold_id, facts, demands, deadline), sizes, now)
+
+    def _reserve_part(self, asked: Asked, sizes: Sizes, now: int) -> Granted | Short | Unseeded:
+        """The long way: a limit is new or was changed, or the worst case is much of what is left."""
+        demands = asked.demands
         _require_countable(demands, sizes)
         _require_limits_once(demands)
-        if self._tables.record(hold_id) is not None:
-            raise DuplicateHold(f"The ledger already knows a call {hold_id!r}; every call needs an id of its own.")
-        now = self._not_before(now)
-        for demand in demands:
-            if (unseeded := self.unseeded(demand.counter, demand.limit, now)) is not None:
-                return unseeded
-        lines = [Line(demand, self._use(demand.counter, now)) for demand in demands]
+        if self._tables.record(asked.hold_id) is not None:
+            raise DuplicateHold.of(asked.hold_id)
+        tallies = self._tables.tallies(demands, now)
+        if tallies is None:
+            for demand in demands:
+                if (unseeded := self.unseeded(demand.counter, demand.limit, now)) is not None:
+                    return unseeded
+            tallies = self._tables.tallies(demands, now)
+            assert tallies is not None  # noqa: S101 - all were seen
+        lines = [Line(demand, tally.use) for demand, tally in zip(demands, tallies, strict=True)]
         size = granted_size(lines, sizes, self._policy)
         if size is None:
             return Short(tuple(self._shortage(line, sizes, now, None) for line in short_lines(lines, sizes)))
-        change = holds.granted(hold_id, facts, demands, size, now, deadline)
-        self._write(change)
-        return _grant(change.record, lines)
+        return self._grant(asked, [demand.at(size) for demand in demands], tallies, size, now)
+
+    def _grant(self, asked: Asked, amounts: Sequence[int], tallies: Sequence[Tally], size: int, now: int) -> Granted:
+        limits = zip(asked.demands, tallies, amounts, strict=True)
+        lefts = [demand.limit - tally.used - tally.held - amount for demand, tally, amount in limits]
+        self._tables.grant(asked, amounts, tallies, size, now)
+        return Granted(asked.hold_id, size, asked.deadline, asked.demands, amounts, lefts)
 
     def extend(self, hold_id: str, least: int, most: int, now: int) -> Granted | Short | None:
         record = self._open(hold_id)
@@ -147,7 +203,7 @@ class Book:
             return Short(tuple(self._shortage(line, sizes, now, claims[line.demand.counter]) for line in short))
         if size > record.hold.size:
             record = self._write(holds.extended(record, [line.demand for line in lines], size, now))
-        return _grant(record, lines)
+        return _extended(record, lines)
 
     def lower(self, hold_id: str, to: int, now: int) -> bool:
         record = self._open(hold_id)
@@ -156,10 +212,17 @@ class Book:
         return record is not None
 
     def renew(self, hold_id: str, deadline: int) -> bool:
+        _require_moment(deadline)
         return self._tables.renew(hold_id, deadline)
+
+    def shorten(self, deadline: int) -> int:
+        _require_moment(deadline)
+        return self._tables.shorten(deadline)
 
     def settle(self, hold_id: str, amounts: Amounts, source: Source, now: int) -> Settlement:
         _require_recordable(amounts)
+        if self._tables.settle_unaltered(hold_id, amounts, source, self._not_before(now)):
+            return Settlement.SETTLED
         record = self._tables.record(hold_id)
         if record is None:
             return Settlement.UNKNOWN
@@ -170,6 +233,7 @@ class Book:
 
     def expire(self, now: int, granted_before: int, at_most: int) -> Sequence[str]:
         """End at most `at_most` holds: a transaction that ends thousands would keep every caller waiting."""
+        _require_moment(now)
         ending = self._tables.overdue(now, at_most)
         if granted_before and not ending:
             ending = self._tables.older(granted_before, at_most)
@@ -218,7 +282,9 @@ class Book:
         self._tables.seeded(seeding.counter)
 
     def _not_before(self, now: int) -> int:
-        return max(now, self._tables.clock())
+        _require_moment(now)
+        latest = self._tables.clock()
+        return max(now, latest)
 
     def _open(self, hold_id: str) -> Record | None:
         record = self._tables.record(hold_id)
@@ -227,9 +293,6 @@ class Book:
     def _write(self, change: Change) -> Record:
         self._tables.write(change.row, change.record)
         return change.record
-
-    def _use(self, counter: Counter, now: int) -> Use:
-        return self._tables.use(counter, *_span(counter, now))
 
     def _extension(self, claim: Claim, now: int) -> Line:
         """The line of a claim that asks for more, under the limit in force now, which may not be that of admission."""
@@ -273,20 +336,30 @@ def _raised(size: int, least: int, most: int) -> Sizes:
     return Sizes(useful, max(useful, most))
 
 
-def _grant(record: Record, lines: Sequence[Line]) -> Granted:
-    taken = tuple(_taken(claim, line) for claim, line in zip(record.claims, lines, strict=True))
-    return Granted(record.hold.hold_id, record.hold.size, taken, record.hold.deadline)
+def _extended(record: Record, lines: Sequence[Line]) -> Granted:
+    hold, demands, amounts = record.hold, [line.demand for line in lines], [claim.held for claim in record.claims]
+    lefts = [line.left + line.taken - amount for line, amount in zip(lines, amounts, strict=True)]
+    return Granted(hold.hold_id, hold.size, hold.deadline, demands, amounts, lefts)
 
 
-def _taken(claim: Claim, line: Line) -> Taken:
-    added = claim.held - line.taken
-    return Taken(claim.demand.counter, claim.held, line.demand.limit, max(0, line.left - added))
+def _each_once(tallies: Sequence[Tally]) -> bool:
+    return len(set(map(_line, tallies))) == len(tallies)
+
+
+def _require_moment(moment: int) -> None:
+    """Raise ValueError for what is no time at all, before it spoils what others wrote in the same transaction."""
+    if not -INT64 <= moment <= INT64:
+        raise ValueError(f"No moment is {moment} ms after the epoch.")
+
+
+def _require_sizes(sizes: Sizes) -> None:
+    if not 0 <= sizes.useful <= sizes.most <= MAX_AMOUNT:
+        raise ValueError(f"A call needs 0 <= useful <= most <= {MAX_AMOUNT}, not {sizes}.")
 
 
 def _require_countable(demands: Sequence[Demand], sizes: Sizes) -> None:
     """Raise ValueError for what no store could count exactly, before anything is read."""
-    if not 0 <= sizes.useful <= sizes.most <= MAX_AMOUNT:
-        raise ValueError(f"A call needs 0 <= useful <= most <= {MAX_AMOUNT}, not {sizes}.")
+    _require_sizes(sizes)
     for demand in demands:
         _require_demand(demand, sizes.most)
 
@@ -298,16 +371,16 @@ def _require_limits_once(demands: Sequence[Demand]) -> None:
 
 def _require_demand(demand: Demand, most: int) -> None:
     takes = demand.at(most) if demand.shadow else min(demand.at(most), demand.limit)
-    if not (0 <= demand.limit <= _INT64 and 0 <= demand.base <= _INT64 and 0 <= demand.rate <= _INT64):
-        raise ValueError(f"Limit, base and rate of a demand must be between 0 and {_INT64}: {demand}.")
+    if not (0 <= demand.limit <= INT64 and 0 <= demand.base <= INT64 and 0 <= demand.rate <= INT64):
+        raise ValueError(f"Limit, base and rate of a demand must be between 0 and {INT64}: {demand}.")
     if takes > MAX_AMOUNT:
         raise ValueError(f"One call may take at most {MAX_AMOUNT} of a counter: {demand}.")
 
 
 def _require_recordable(amounts: Amounts) -> None:
-    for amount in (amounts.requests, amounts.input_tokens, amounts.output_tokens, amounts.cost):
-        if not 0 <= amount <= MAX_AMOUNT:
-            raise ValueError(f"A call's amounts must be between 0 and {MAX_AMOUNT}, not {amounts}.")
+    four = (amounts.requests, amounts.input_tokens, amounts.output_tokens, amounts.cost)
+    if min(four) < 0 or max(four) > MAX_AMOUNT:
+        raise ValueError(f"A call's amounts must be between 0 and {MAX_AMOUNT}, not {amounts}.")
 
 
 def _bounded(facts: CallFacts) -> CallFacts:

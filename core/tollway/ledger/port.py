@@ -9,11 +9,13 @@ Unix epoch; a store never lets `now` go back. The arithmetic is in `arithmetic`,
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Final, Protocol
 
 from tollway.ledger.units import Amounts, Unit, Window
+from tollway.values import value
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class Counter:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Demand:
     """What one call asks of one counter: `ceil((base + rate * size) / 1000)` at an output cap of `size` tokens.
 
@@ -81,7 +83,7 @@ class Demand:
         return -(-(self.base + self.rate * size) // 1000)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Sizes:
     """The sizes (output caps in tokens) a call may be granted.
 
@@ -93,7 +95,7 @@ class Sizes:
     most: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CallFacts:
     """What is known of a call when it is admitted, kept in the journal for settlement and explanation.
 
@@ -142,7 +144,7 @@ class Shortness(StrEnum):
     """It would fit if open holds ended, or a rolling window frees enough within 60 s."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Shortage:
     demand: Demand
     needed: int
@@ -154,7 +156,7 @@ class Shortage:
     """When waiting helps: the earliest moment it may fit; None where nothing but a raised limit helps."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Taken:
     """What a grant took of one counter."""
 
@@ -166,15 +168,25 @@ class Taken:
     """What is left for others after this grant; never negative."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Granted:
+    """`amounts` is what the hold has of each of `demands` now, `lefts` what is left of each limit in force after it."""
+
     hold_id: str
     size: int
-    taken: tuple[Taken, ...]
     deadline: int
+    demands: Sequence[Demand]
+    amounts: Sequence[int]
+    lefts: Sequence[int]
+
+    @property
+    def taken(self) -> tuple[Taken, ...]:
+        """Limit by limit; made when it is asked for: most callers want to know only that they may go on."""
+        parts = zip(self.demands, self.amounts, self.lefts, strict=True)
+        return tuple(Taken(of.counter, amount, of.limit, max(0, left)) for of, amount, left in parts)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Short:
     shortages: tuple[Shortage, ...]
 
@@ -200,7 +212,7 @@ class Settlement(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Hold:
     """A hold as the store knows it, open or ended."""
 
@@ -214,7 +226,7 @@ class Hold:
     amounts: Amounts | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CounterState:
     """One counter as a person wants to see it. `limit` is the amount last seen in force."""
 
@@ -225,7 +237,7 @@ class CounterState:
     resets_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Entry:
     """What one journal row changes in one bucket of one counter (see `windows` for buckets)."""
 
@@ -250,7 +262,7 @@ class RowKind(StrEnum):
     """What counters begin with whose limit was counted another way before; of no call of its own."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class JournalRow:
     """One line of the journal: what happened to one call, and its changes of every counter.
 
@@ -273,7 +285,7 @@ class JournalRow:
     """Seam for a tamper-evident journal."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Refused:
     """A decision against a call, for the journal."""
 
@@ -307,7 +319,7 @@ class Mismatch:
 NOTHING: Final = Amounts()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Spending:
     """What one agent did with one model of one provider since some moment.
 
@@ -356,6 +368,21 @@ class Activity:
 class Ledger(Protocol):
     """What a store offers. Every store passes the one contract suite in `tests/ledger`."""
 
+    def batch(self) -> AbstractContextManager[None]:
+        """All that is changed inside is kept together, or not at all; nothing may be acted on before it ends well.
+
+        Inside, each operation is atomic by itself: one that is short or raises `DuplicateHold`, `ValueError` or
+        `LimitRecounting` changed nothing and hurts no other. Where the store itself fails, that operation, all later
+        ones and the end of the batch raise `LedgerUnavailable`, and nothing of the batch was kept; so it is where
+        only its end fails. Any exception that leaves it undoes all of it. A batch inside another is part of it; other
+        threads' changes wait for its end. Outside of any, each operation is a batch of its own.
+        """
+        ...
+
+    def changes(self) -> int:
+        """Another number than before once somebody else, not this `Ledger`, has changed anything. Cheap."""
+        ...
+
     def reserve(
         self, hold_id: str, facts: CallFacts, demands: Sequence[Demand], sizes: Sizes, now: int, deadline: int
     ) -> Granted | Short:
@@ -372,6 +399,10 @@ class Ledger(Protocol):
 
     def renew(self, hold_id: str, deadline: int) -> bool:
         """Move an open hold's deadline; False if there is no such open hold."""
+        ...
+
+    def shorten(self, deadline: int) -> int:
+        """Let no open hold last beyond `deadline`: the clock may have been put back. Returns how many would have."""
         ...
 
     def settle(self, hold_id: str, amounts: Amounts, source: Source, now: int) -> Settlement:
@@ -410,9 +441,17 @@ class Ledger(Protocol):
 class DuplicateHold(Exception):  # noqa: N818 - named for what happened
     """A hold of this id exists already: a call id must never be reused."""
 
+    @classmethod
+    def of(cls, hold_id: str) -> "DuplicateHold":
+        return cls(f"The ledger already knows a call {hold_id!r}; every call needs an id of its own.")
+
 
 class LedgerUnavailable(Exception):  # noqa: N818 - named for what happened
     """The store cannot be read or written now, so no call can be decided. What was acknowledged before stays."""
+
+
+class LimitRecounting(LedgerUnavailable):
+    """The limit is counted another way now, and is still being recounted from the journal; soon it is not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from tollway.values import value
+
 
 class Unit(StrEnum):
     """What one limit counts. The value is the name of the limit's field in an AIQuota."""
@@ -17,6 +19,11 @@ class Unit(StrEnum):
     CONCURRENT = "concurrent"
     """Calls in flight: has no window, and nothing of it stays when the call ends."""
 
+    @property
+    def place(self) -> int:
+        """Where `Amounts.by_unit` has it."""
+        return _PLACES[self]
+
 
 class WindowKind(StrEnum):
     ROLLING = "Rolling"
@@ -25,6 +32,9 @@ class WindowKind(StrEnum):
     MONTH = "Month"
     YEAR = "Year"
     LIFETIME = "Lifetime"
+
+
+_PLACES: Final = {unit: place for place, unit in enumerate(Unit)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +52,7 @@ class Window:
 LIFETIME: Final = Window(WindowKind.LIFETIME)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Amounts:
     """What a call consumed, or may consume at most, in every unit. Cost in nano-USD."""
 
@@ -53,16 +63,9 @@ class Amounts:
 
     def of(self, unit: Unit) -> int:
         """The amount in `unit`. A call that ended occupies no slot, so `CONCURRENT` is always 0."""
-        match unit:
-            case Unit.REQUESTS:
-                return self.requests
-            case Unit.INPUT_TOKENS:
-                return self.input_tokens
-            case Unit.OUTPUT_TOKENS:
-                return self.output_tokens
-            case Unit.TOKENS:
-                return self.input_tokens + self.output_tokens
-            case Unit.COST:
-                return self.cost
-            case Unit.CONCURRENT:
-                return 0
+        return self.by_unit()[unit.place]
+
+    def by_unit(self) -> tuple[int, int, int, int, int, int]:
+        """The amount in each unit, in their order."""
+        tokens = self.input_tokens + self.output_tokens
+        return self.requests, self.input_tokens, self.output_tokens, tokens, self.cost, 0

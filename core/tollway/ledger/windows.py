@@ -10,7 +10,7 @@ A counter's amounts live in buckets, named by their start in milliseconds since 
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from tollway.ledger.units import Window, WindowKind
@@ -58,6 +58,30 @@ def span(window: Window | None, now: int) -> tuple[int, int]:
         return counted_from(window, now), bucket(window, now)
     only = bucket(window, now)
     return only, only
+
+
+class Steady(NamedTuple):
+    """The buckets that count at each moment from `since` until before `until`: those from `first` to `last`."""
+
+    first: int
+    last: int
+    since: int
+    until: int
+
+
+EVER: Final = Steady(0, 0, -(2**63), 2**63)
+
+
+def steady(window: Window | None, now: int) -> Steady:
+    """Which buckets count at `now`, and how long that stays so."""
+    if window is None or window.kind is WindowKind.LIFETIME:
+        return EVER
+    if window.kind is not WindowKind.ROLLING:
+        start, end = _period(window, now)
+        return Steady(start, start, start, end)
+    first, last = span(window, now)
+    width, counts_from = _width(window), first + window.length_ms
+    return Steady(first, last, max(last, counts_from), min(last, counts_from) + width)
 
 
 def leaves_at(window: Window | None, bucket: int) -> int | None:

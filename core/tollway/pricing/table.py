@@ -8,6 +8,7 @@ AIProvider's overrides, and travel with each call as JSON, so that it settles at
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
@@ -19,6 +20,8 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 # Providers' words for the price list itself. "auto" is not among them: it lets the provider choose.
 _STANDARD: Final = frozenset({"", "default", "standard"})
 _LONGEST_NAME: Final = 256
+_ROWS: Final = 256
+"""So many rows are kept as they were read: every call that ends asks for its own, and calls have few."""
 _DATE_AT_END: Final = re.compile(r"(?<=[-@])(?:(\d{4}-\d{2}-\d{2})|\d{8})$", re.ASCII)
 
 
@@ -112,13 +115,18 @@ class PriceRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ]
         return Dearest(max(r.dearest_input(audio, writes) for r in rates), max(r.dearest_output(audio) for r in rates))
 
+    def stairs(self, tier: str, audio: bool, writes: CacheWrites) -> tuple[tuple[int, Dearest], ...]:
+        """`dearest` as a function of the input alone: what holds above how many tokens, ascending from 0."""
+        edges = sorted({step.above for steps in self._reachable(tier) for step in steps})
+        return tuple((edge, self.dearest(edge + 1, tier, audio, writes)) for edge in edges)
+
     def to_json(self) -> str:
         return msgspec.json.encode(self).decode()
 
     @staticmethod
     def from_json(text: str) -> "PriceRow":
         """Raises `ValueError` for anything that `to_json` did not write."""
-        return msgspec.json.decode(text, type=PriceRow)
+        return _row_of(text)
 
     def _answering(self, tier: str) -> Iterable[Steps]:
         word = tier.lower()
@@ -133,6 +141,11 @@ class PriceRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def _all(self) -> Iterable[Steps]:
         return (self.steps, *self.service_tiers.values())
+
+
+@lru_cache(_ROWS)
+def _row_of(text: str) -> PriceRow:
+    return msgspec.json.decode(text, type=PriceRow)
 
 
 def _total(steps: Steps, usage: Usage) -> int:

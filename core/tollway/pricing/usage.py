@@ -1,7 +1,8 @@
 """What a provider says a call consumed, in the classes that providers price."""
 
-from dataclasses import dataclass
 from enum import IntEnum
+
+from tollway.values import value
 
 
 class CacheWrites(IntEnum):
@@ -12,7 +13,7 @@ class CacheWrites(IntEnum):
     ONE_HOUR = 2
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Usage:
     """Tokens of one call. Every token is in exactly one class, except `reasoning`, which is a part of `output`.
 

@@ -5,14 +5,16 @@ usage, and shapes refusals. It is pure: bytes and values in, values out.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import field
 from enum import StrEnum
 from typing import Protocol
 
 from tollway.pricing.usage import CacheWrites, Usage
+from tollway.providers.json_scan import Span
+from tollway.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Edit:
     """Replace `length` bytes of the request body at `offset` by `text`. Edits of one body are sorted and disjoint."""
 
@@ -21,7 +23,7 @@ class Edit:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class HeaderEdit:
     """Send the header `name` (lower case) with `value`, or not at all where that is empty.
 
@@ -33,7 +35,7 @@ class HeaderEdit:
     removed: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Operation:
     """A described operation of a provider, such as "chat.completions"."""
 
@@ -41,7 +43,7 @@ class Operation:
     streams: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ParsedCall:
     """What a request's bytes say, as far as it matters for deciding. The bytes themselves go on, but for edits.
 
@@ -66,6 +68,8 @@ class ParsedCall:
     """The smallest output cap that the provider takes."""
     cache_writes: CacheWrites = CacheWrites.ONE_HOUR
     """The dearest writing to the provider's cache that the call can lead to."""
+    places: Mapping[str, Span] = field(default_factory=dict, compare=False)
+    """Where the values stand that `Family.edits` may replace, by name, so that it need not read the body again."""
 
 
 class Kind(StrEnum):
@@ -84,7 +88,7 @@ class Kind(StrEnum):
     """Tollway's own failure."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Refusal:
     """A decision against a call: a stable `reason` code, a public sentence, and what the caller should do."""
 
@@ -96,7 +100,7 @@ class Refusal:
     param: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Answer:
     """An HTTP answer of our own, in the provider's shape."""
 
@@ -114,6 +118,10 @@ class RequestRefused(Exception):  # noqa: N818 - it is a decision
         self.message = message
         self.param = param
         self.kind = kind
+
+    def __reduce__(self) -> tuple[type["RequestRefused"], tuple[str, str, str | None, Kind]]:
+        # It may be found by another process.
+        return type(self), (self.reason, self.message, self.param, self.kind)
 
 
 class Family(Protocol):

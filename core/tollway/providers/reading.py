@@ -7,16 +7,21 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, NoReturn
 
-from tollway.providers.json_scan import TooLarge, Unreadable, read_object
+from tollway.providers.json_scan import Document, TooLarge, Unreadable, read_document
 from tollway.providers.port import Kind, RequestRefused
 
 LARGEST_CAP: Final = 2**31 - 1
 
 _JSON_TYPE: Final = re.compile(r'application/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?;?', re.IGNORECASE)
-_MODEL: Final = re.compile(r"[\x21-\x7e]{1,256}")
+_USUAL_TYPE: Final = "application/json"
+_MODEL: Final = re.compile(r"[\x21-\x7e]+")
+_LONGEST_MODEL: Final = 256
+_MODELS: Final = 1024
+"""So many names are remembered as good or bad: they are the callers', and agents use few."""
 
 Fields = Mapping[str, object]
 
@@ -40,12 +45,12 @@ class Forbidden:
     why: str
 
 
-def read_request(body: bytes, content_type: str) -> dict[str, object]:
-    """The members of a JSON body. Raises `RequestRefused`, as everything here does."""
-    if not _JSON_TYPE.fullmatch(content_type.strip()):
+def read_request(body: bytes, content_type: str) -> Document:
+    """The JSON body. Raises `RequestRefused`, as everything here does."""
+    if content_type != _USUAL_TYPE and not _JSON_TYPE.fullmatch(content_type.strip()):
         refuse(Reason.UNREADABLE, "The request's content-type must be application/json in UTF-8.")
     try:
-        return read_object(body)
+        return read_document(body)
     except TooLarge as error:
         raise RequestRefused(Reason.TOO_LARGE, str(error), kind=Kind.TOO_LARGE) from None
     except Unreadable as error:
@@ -84,6 +89,8 @@ def check_fields(
     holder: Fields, known: frozenset[str], param: str, forbidden: Mapping[str, Forbidden] = NOTHING
 ) -> None:
     """Every field of `holder` must be known; a forbidden one may be null. `param` leads to the holder ("" or "a.")."""
+    if holder.keys() <= known:
+        return
     for name in sorted(holder.keys() - known):
         if name not in forbidden:
             unknown(param + shown(name))
@@ -93,9 +100,14 @@ def check_fields(
 
 def model_name(request: Fields) -> str:
     model = request.get("model")
-    if not isinstance(model, str) or not _MODEL.fullmatch(model):
+    if not isinstance(model, str) or len(model) > _LONGEST_MODEL or not _is_model(model):
         wrong_type("model", "a model's name: up to 256 printable ASCII characters without spaces")
     return model
+
+
+@lru_cache(_MODELS)
+def _is_model(name: str) -> bool:
+    return _MODEL.fullmatch(name) is not None
 
 
 def whole_number(holder: Fields, name: str, least: int, most: int, path: str = "") -> int | None:

@@ -5,7 +5,7 @@ documents (YAML, limits) -> kinds (fields, bounds, rules) -> one set (no object 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar, cast
 
 from tollway.resources.builtin import read_namespace, read_secret
 from tollway.resources.documents import Document, Yaml, read_documents
@@ -53,6 +53,13 @@ def parse_files(files: Mapping[str, bytes]) -> Parsed:
                 found.append((document, resource))
     problems += _duplicates(found)
     return Parsed(_resource_set([resource for _, resource in found]), capped(problems, MOST_PROBLEMS))
+
+
+def read_object(content: Mapping[str, object]) -> tuple[Resource | None, tuple[Problem, ...]]:
+    """One object as an API server has it. Never raises: the resource, or what is wrong with it."""
+    problems: list[Problem] = []
+    resource = _read(Document("", 1, cast("dict[str, Yaml]", content)), problems)
+    return resource, capped(problems, MOST_PROBLEMS)
 
 
 def _duplicates(found: Sequence[tuple[Document, Resource]]) -> Iterable[Problem]:

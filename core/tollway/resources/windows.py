@@ -14,7 +14,7 @@ HOUR_MS: Final = 3_600_000
 SHORTEST_WINDOW_MS: Final = 1_000
 LONGEST_WINDOW_MS: Final = 31 * 24 * HOUR_MS
 
-_DURATION: Final = re.compile(r"(?:([0-9]{1,7})h)?(?:([0-9]{1,7})m)?(?:([0-9]{1,7})s)?")
+_DURATION: Final = re.compile(r"(?:([0-9]{1,4})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,7})s)?")
 _DAYS: Final = re.compile(r"([1-9][0-9]?)d")
 _CALENDAR: Final[Mapping[str, WindowKind]] = {kind.value: kind for kind in WindowKind if kind is not WindowKind.ROLLING}
 ZONED: Final = frozenset({WindowKind.DAY, WindowKind.WEEK, WindowKind.MONTH, WindowKind.YEAR})

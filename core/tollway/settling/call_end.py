@@ -7,7 +7,7 @@ stands on something certain only (docs/decisions/0006-bounds-without-usage.md).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from tollway.ledger import holds
@@ -16,9 +16,10 @@ from tollway.ledger.units import Amounts
 from tollway.pricing.table import PriceRow
 from tollway.pricing.usage import Usage
 from tollway.providers.port import Family
+from tollway.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CallEnd:
     """One access-log entry about one call.
 
@@ -62,7 +63,13 @@ def account(end: CallEnd, hold: Hold, family: Family | None) -> tuple[Amounts, S
     if _refused(end):
         # The provider refused or failed before it produced anything that it could bill.
         return ONLY_ASKED, Source.BOUNDED
-    return _bounded(end, hold, family.usage_so_far(end.usage) if family is not None else None)
+    return _bounded(end, hold, _said_so_far(end, family))
+
+
+def _said_so_far(end: CallEnd, family: Family | None) -> Usage | None:
+    """What a cut stream had said. Some servers say zeros until they have counted: no prompt has no token."""
+    said = family.usage_so_far(end.usage) if family is not None else None
+    return said if said is not None and said.input_tokens > 0 else None
 
 
 def _is_final(end: CallEnd, hold: Hold, family: Family) -> bool:
@@ -106,4 +113,4 @@ def _priced_as_said(hold: Hold, said: Usage, output: int) -> Amounts:
 
 def _recordable(*amounts: int) -> Amounts:
     """No provider's number is too large to be counted."""
-    return Amounts(*(min(each, holds.MAX_AMOUNT) for each in amounts))
+    return Amounts(*[min(each, holds.MAX_AMOUNT) for each in amounts])

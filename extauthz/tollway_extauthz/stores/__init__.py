@@ -3,5 +3,6 @@
 Here belongs how each store reads, writes and stays whole: tables, transactions, files. Here does not belong what any of
 it means: every store runs `tollway.ledger.book`, and passes the one suite in `tests/ledger`.
 
-`memory` is for tests, `sqlite` the embedded default for one gateway replica.
+`turns` is who may write when, alone or in a batch; `transacting` what every store does with its turn. `memory` is for
+tests, `sqlite` the embedded default for one gateway replica.
 """

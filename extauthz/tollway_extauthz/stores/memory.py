@@ -1,13 +1,13 @@
 """A ledger in memory: for tests, and to read what a store has to do. Nothing survives the process."""
 
-import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
-from tollway.ledger import units, windows
+from tollway.ledger import holds, units, windows
 from tollway.ledger.arithmetic import BucketUse, Use, window_of
-from tollway.ledger.book import Book
+from tollway.ledger.book import Asked, Book
 from tollway.ledger.holds import Record
 from tollway.ledger.port import (
     ALL_CALLS,
@@ -16,8 +16,11 @@ from tollway.ledger.port import (
     CallFilter,
     Counter,
     CounterState,
+    Demand,
+    DuplicateHold,
     Hold,
     JournalRow,
+    LedgerUnavailable,
     Mismatch,
     Policy,
     RowKind,
@@ -25,12 +28,12 @@ from tollway.ledger.port import (
     Spending,
 )
 from tollway.ledger.seeding import Seeding
+from tollway.ledger.tallies import Tally
 from tollway.ledger.units import Window
 from tollway_extauthz.stores import spending
 from tollway_extauthz.stores.recount import Amounts, mismatches, recount
 from tollway_extauthz.stores.transacting import TransactingLedger
 
-T = TypeVar("T")
 Shape: TypeAlias = tuple[Window, tuple[str, ...]]
 
 
@@ -46,6 +49,7 @@ class MemoryTables:
         self.counts: dict[Counter, dict[int, Use]] = {}
         self.records: dict[str, Record] = {}
         self.rows: list[JournalRow] = []
+        self.checkpoints: dict[str, str] = {}
 
     def clock(self) -> int:
         return self.rows[-1].at if self.rows else 0
@@ -100,6 +104,42 @@ class MemoryTables:
         self.records[hold_id] = record._replace(hold=replace(record.hold, deadline=deadline))
         return True
 
+    def tallies(self, demands: Sequence[Demand], now: int) -> Sequence[Tally] | None:
+        if any(self.limits.get(each.counter) != each.limit or not self._in_force(each.counter) for each in demands):
+            return None
+        return [self._tally(demand.counter, now) for demand in demands]
+
+    def _in_force(self, counter: Counter) -> bool:
+        return self.shapes[counter.line] == counter.shape
+
+    def _tally(self, counter: Counter, now: int) -> Tally:
+        tally = Tally(counter, 0, counter.line)
+        tally.used, tally.held = self.use(counter, *tally.turn_to(now))
+        return tally
+
+    def grant(self, asked: Asked, amounts: Sequence[int], tallies: Sequence[Tally], size: int, now: int) -> None:  # noqa: ARG002 - they follow from the rest
+        if asked.hold_id in self.records:
+            raise DuplicateHold.of(asked.hold_id)
+        change = holds.granted(asked.hold_id, asked.facts, asked.demands, size, now, asked.deadline)
+        self.write(change.row, change.record)
+
+    def settle_unaltered(self, hold_id: str, amounts: units.Amounts, source: Source, now: int) -> bool:  # noqa: ARG002
+        """The longer way is short here."""
+        return False
+
+    def shorten(self, deadline: int) -> int:
+        longer = [each for each in self.records.values() if each.open and each.hold.deadline > deadline]
+        for record in longer:
+            self.renew(record.hold.hold_id, deadline)
+        return len(longer)
+
+    def copy(self) -> "MemoryTables":
+        made = MemoryTables()
+        made.limits, made.shapes, made.seeds = dict(self.limits), dict(self.shapes), dict(self.seeds)
+        made.counts = {counter: dict(counts) for counter, counts in self.counts.items()}
+        made.records, made.rows, made.checkpoints = dict(self.records), list(self.rows), dict(self.checkpoints)
+        return made
+
     def write(self, row: JournalRow, record: Record | None) -> None:
         self.rows.append(replace(row, seq=len(self.rows) + 1))
         for entry in row.entries:
@@ -114,23 +154,59 @@ def _by_deadline(records: Iterable[Record]) -> list[Record]:
     return sorted(records, key=lambda each: (each.hold.deadline, each.hold.hold_id))
 
 
+class _Memory:
+    """A transaction that is undone by going back to a copy. Operations that fail change nothing; batches may."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._restore(MemoryTables())
+        self._before: MemoryTables | None = None
+
+    def begin(self, *, alone: bool) -> Book:
+        self._before = None if alone else self.tables.copy()
+        return self._book
+
+    def commit(self) -> None:
+        """It is kept already."""
+
+    def undo(self) -> None:
+        if self._before is not None:
+            self._restore(self._before)
+
+    def in_our_words(self, error: BaseException) -> LedgerUnavailable | None:  # noqa: ARG002
+        """Memory does not fail."""
+        return None
+
+    def _restore(self, tables: MemoryTables) -> None:
+        self.tables = tables
+        self._book = Book(tables, self._policy)
+
+
 class MemoryLedger(TransactingLedger):
     """`tollway.ledger.port.Ledger` in memory. Safe from any thread."""
 
     def __init__(self, policy: Policy = DEFAULT_POLICY) -> None:
-        super().__init__()
-        self._tables = MemoryTables()
-        self._book = Book(self._tables, policy)
-        self._checkpoints: dict[str, str] = {}
-        self._lock = threading.Lock()
+        self._memory = _Memory(policy)
+        super().__init__(self._memory)
 
-    def _run(self, operation: Callable[[Book], T]) -> T:
-        with self._lock:
-            return operation(self._book)
+    @property
+    def _tables(self) -> MemoryTables:
+        return self._memory.tables
+
+    @property
+    def _lock(self) -> AbstractContextManager[None]:
+        return self._turns.batch
+
+    def changes(self) -> int:
+        """Nobody else can."""
+        return 0
 
     def _rows_for(self, seeding: Seeding, since: int) -> Iterable[JournalRow]:
         with self._lock:
             return list(self._tables.rows_since(seeding.reached, since))
+
+    def _rows_behind(self, seeding: Seeding, since: int) -> int:  # noqa: ARG002 - all of it is here
+        return len(self._tables.rows) - seeding.reached
 
     def hold(self, hold_id: str) -> Hold | None:
         with self._lock:
@@ -165,15 +241,11 @@ class MemoryLedger(TransactingLedger):
         with self._lock:
             rows = list(self._tables.rows)
         of_agent = {row.call_id for row in rows if row.facts is not None and row.facts.agent == calls.agent}
-        for row in rows:
-            if row.at < calls.since or (calls.call_id is not None and row.call_id != calls.call_id):
-                continue
-            if calls.agent is None or row.call_id in of_agent:
-                yield row
+        return (row for row in rows if row.at >= calls.since and _is_of(row, calls, of_agent))
 
     def verify(self) -> Sequence[Mismatch]:
         with self._lock:
-            rows, counts = list(self._tables.rows), self._tables.counts
+            rows, counts = list(self._tables.rows), self._tables.copy().counts
             stored: Amounts = {
                 (counter, bucket): (use.held, use.used) for counter in counts for bucket, use in counts[counter].items()
             }
@@ -189,16 +261,25 @@ class MemoryLedger(TransactingLedger):
             yield facts[row.call_id].agent, facts[row.call_id].model, output
 
     def checkpoint(self, name: str) -> str | None:
-        return self._checkpoints.get(name)
+        return self._tables.checkpoints.get(name)
 
     def set_checkpoint(self, name: str, value: str) -> None:
-        self._checkpoints[name] = value
+        with self._turns:
+            self._tables.checkpoints[name] = value
 
     def sync(self) -> None:
         """Nothing to make durable."""
 
     def close(self) -> None:
         """Nothing to close."""
+
+
+def _is_of(row: JournalRow, calls: CallFilter, of_agent: Collection[str]) -> bool:
+    if calls.call_id is None and calls.agent is None:
+        return True
+    is_call = calls.call_id is None or row.call_id == calls.call_id
+    is_agent = calls.agent is None or (row.facts.agent == calls.agent if row.facts else row.call_id in of_agent)
+    return row.kind is not RowKind.SEED and is_call and is_agent
 
 
 def _spendings(rows: Iterable[JournalRow], records: Mapping[str, Record]) -> Iterator[Spending]:

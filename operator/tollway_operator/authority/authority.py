@@ -99,7 +99,7 @@ class Authority:
             authority = cls(_load(path, trust_domain), save)
             _check_same_root(authority._state.root, brought, trust_domain, now, path)
         else:
-            authority = cls(_create(trust_domain, now, brought), save)
+            authority = cls(new_state(trust_domain, now, brought), save)
             save(authority._state)
         authority.rotate(now)
         return authority
@@ -114,9 +114,7 @@ class Authority:
         Raises `CannotSign` when no signing CA can be made because the root is not valid, and `OSError`; then
         nothing has changed.
         """
-        state = self._state
-        while (step := next_step(state.slots, state.root.validity, now)) is not Step.KEEP:
-            state = _ROTATION[step](state, now)
+        state = rotated(self._state, now)
         if state is self._state:
             return False
         self._save(state)
@@ -196,7 +194,15 @@ def _check_same_root(root: CA, brought: BroughtRoot | None, trust_domain: TrustD
         )
 
 
-def _create(trust_domain: TrustDomain, now: int, brought: BroughtRoot | None) -> State:
+def rotated(state: State, now: int) -> State:
+    """`state` with everything done that is due; itself where nothing is. Raises `CannotSign`."""
+    while (step := next_step(state.slots, state.root.validity, now)) is not Step.KEEP:
+        state = _ROTATION[step](state, now)
+    return state
+
+
+def new_state(trust_domain: TrustDomain, now: int, brought: BroughtRoot | None) -> State:
+    """A new authority, with a root of its own or the `brought` one. Raises `UnusableRoot` and `CannotSign`."""
     root = read_root(brought, trust_domain, now) if brought else generate_root(trust_domain, now)
     # The time in seconds, so that the sequence also grows when an authority is made anew.
     return State(trust_domain, now // 1000, root, _new_ca(trust_domain, root, now))

@@ -1,5 +1,7 @@
 """Where requests go: extauthz over Unix sockets, providers over TLS with their credential, the gateway over mTLS."""
 
+from collections.abc import Iterable, Sequence
+
 from envoy_data_plane.envoy.config.cluster import v3 as cluster
 from envoy_data_plane.envoy.config.common.mutation_rules import v3 as mutation
 from envoy_data_plane.envoy.config.core import v3 as core
@@ -22,20 +24,33 @@ from tollway_operator.envoy.vocabulary import CHECK_CLUSTER, GATEWAY_CLUSTER, LO
 
 _STREAM_WINDOW = 64 * 1024
 """Small: what a provider may have sent, and billed, beyond the point where a stream is cut."""
-_CONNECTION_WINDOW = 1024 * 1024
+_STREAMS = 256
+"""At once on one connection, at most."""
+_CONNECTION_WINDOW = _STREAMS * _STREAM_WINDOW
+"""All its streams': callers that do not read their answers fill their own windows, and nobody else's."""
 
 _ABOUT_OUR_KEY = ("x-ratelimit-", "anthropic-ratelimit-", "x-tollway-", "x-envoy-")
 _ABOUT_OUR_ACCOUNT = ("openai-organization", "openai-project", "anthropic-organization-id", "set-cookie", "alt-svc")
 
 
-def check_cluster(socket: str) -> cluster.Cluster:
-    return _grpc_cluster(CHECK_CLUSTER, socket)
+def check_cluster(sockets: Sequence[str]) -> cluster.Cluster:
+    """Where there are several to ask, the idlest; and, with a health check, none that is gone."""
+    found = _grpc_cluster(CHECK_CLUSTER, sockets)
+    if len(sockets) > 1:
+        found.lb_policy = cluster.ClusterLbPolicy.LEAST_REQUEST
+        _watch(found)
+    return found
 
 
-def logs_cluster(socket: str) -> cluster.Cluster:
+def logs_cluster(sockets: Sequence[str]) -> cluster.Cluster:
     """With a health check: without one, entries sent to a dead peer vanish uncounted."""
-    found = _grpc_cluster(LOGS_CLUSTER, socket)
-    found.health_checks = [
+    found = _grpc_cluster(LOGS_CLUSTER, sockets)
+    _watch(found)
+    return found
+
+
+def _watch(watched: cluster.Cluster) -> None:
+    watched.health_checks = [
         core.HealthCheck(
             timeout=seconds(0.1),
             interval=seconds(0.1),
@@ -46,8 +61,7 @@ def logs_cluster(socket: str) -> cluster.Cluster:
         )
     ]
     # Rather nobody than a peer known to be gone.
-    found.common_lb_config = cluster.ClusterCommonLbConfig(healthy_panic_threshold=_percent(0))
-    return found
+    watched.common_lb_config = cluster.ClusterCommonLbConfig(healthy_panic_threshold=_percent(0))
 
 
 def provider_cluster(provider: AIProvider, settings: GatewaySettings) -> cluster.Cluster:
@@ -58,7 +72,7 @@ def provider_cluster(provider: AIProvider, settings: GatewaySettings) -> cluster
         dns_lookup_family=cluster.ClusterDnsLookupFamily.V4_PREFERRED,
         connect_timeout=seconds(5),
         circuit_breakers=_no_breaker(),
-        load_assignment=_one_endpoint(cluster_name(provider), _tcp(place.host, place.port)),
+        load_assignment=_endpoints(cluster_name(provider), [_tcp(place.host, place.port)]),
         transport_socket=tls.to_provider(place.host, settings.upstream_ca_file) if place.tls else None,
         typed_extension_protocol_options=_http(_provider_http(provider, settings)),
     )
@@ -78,9 +92,11 @@ def gateway_cluster(settings: SidecarSettings) -> cluster.Cluster:
         dns_lookup_family=cluster.ClusterDnsLookupFamily.V4_PREFERRED,
         connect_timeout=seconds(2),
         per_connection_buffer_limit_bytes=256 * 1024,
-        load_assignment=_one_endpoint(GATEWAY_CLUSTER, _tcp(settings.gateway_address, settings.gateway_port)),
+        load_assignment=_endpoints(GATEWAY_CLUSTER, [_tcp(settings.gateway_address, settings.gateway_port)]),
         transport_socket=tls.to_gateway(
-            settings.xds_dir, settings.identity_dir, str(gateway_id(TrustDomain(settings.trust_domain)))
+            settings.xds_dir,
+            settings.identity_dir,
+            str(gateway_id(TrustDomain(settings.trust_domain), settings.root_namespace)),
         ),
         typed_extension_protocol_options=_http(options),
     )
@@ -123,14 +139,14 @@ def _codec() -> hcm.HttpFilter:
     return http_filter("envoy.filters.http.upstream_codec", upstream_codec.UpstreamCodec())
 
 
-def _grpc_cluster(name: str, socket: str) -> cluster.Cluster:
+def _grpc_cluster(name: str, sockets: Sequence[str]) -> cluster.Cluster:
     http2 = upstreams.HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=core.Http2ProtocolOptions())
     return cluster.Cluster(
         name=name,
         type=cluster.ClusterDiscoveryType.STATIC,
         connect_timeout=seconds(1),
         circuit_breakers=_no_breaker(),
-        load_assignment=_one_endpoint(name, core.Address(pipe=core.Pipe(path=socket))),
+        load_assignment=_endpoints(name, [core.Address(pipe=core.Pipe(path=socket)) for socket in sockets]),
         typed_extension_protocol_options=_http(upstreams.HttpProtocolOptions(explicit_http_config=http2)),
     )
 
@@ -151,6 +167,7 @@ def _http2() -> core.Http2ProtocolOptions:
     return core.Http2ProtocolOptions(
         initial_stream_window_size=_STREAM_WINDOW,
         initial_connection_window_size=_CONNECTION_WINDOW,
+        max_concurrent_streams=_STREAMS,
         connection_keepalive=core.KeepaliveSettings(interval=seconds(30), timeout=seconds(10)),
     )
 
@@ -165,10 +182,10 @@ def _tcp(host: str, port: int) -> core.Address:
     return core.Address(socket_address=core.SocketAddress(address=host, port_value=port))
 
 
-def _one_endpoint(name: str, address: core.Address) -> endpoint.ClusterLoadAssignment:
-    one = endpoint.LbEndpoint(endpoint=endpoint.Endpoint(address=address))
+def _endpoints(name: str, addresses: Iterable[core.Address]) -> endpoint.ClusterLoadAssignment:
+    found = [endpoint.LbEndpoint(endpoint=endpoint.Endpoint(address=address)) for address in addresses]
     return endpoint.ClusterLoadAssignment(
-        cluster_name=name, endpoints=[endpoint.LocalityLbEndpoints(lb_endpoints=[one])]
+        cluster_name=name, endpoints=[endpoint.LocalityLbEndpoints(lb_endpoints=found)]
     )
 
 

@@ -11,6 +11,7 @@ from envoy_data_plane.envoy.extensions.transport_sockets.tls import v3 as tls
 
 from tollway.providers.port import Family
 from tollway.resources.models import AIProvider
+from tollway_operator.envoy.file_names import credential_file_name
 from tollway_operator.envoy.messages import extension, file_source, http_filter, render_resources
 from tollway_operator.envoy.vocabulary import families
 
@@ -37,7 +38,7 @@ def injector(provider: AIProvider, xds_dir: str) -> list[hcm.HttpFilter]:
 
 
 def credential_file(provider: AIProvider) -> str:
-    return f"credential-{provider.meta.name}.json"
+    return credential_file_name(provider.meta.name)
 
 
 def render_credential(provider: AIProvider, key: bytes) -> bytes:

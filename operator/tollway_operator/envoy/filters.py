@@ -31,16 +31,21 @@ from tollway_operator.envoy.vocabulary import (
 # `application/json; charset=utf-8` is JSON, too.
 _JSON_TYPE = r"application/json(\s*;.*)?"
 
+_ROOM_FOR_EDITS = 4096
+"""Edits make a body longer, in the same buffer. What declares its length may not use this room (`malformed_refused`);
+what comes in chunks and does is refused by the decision."""
+
 
 def gateway_filters(settings: GatewaySettings) -> list[hcm.HttpFilter]:
     return [
         route_facts(),
-        malformed_refused(),
+        malformed_refused(settings.max_body_bytes),
         _decision(settings),
-        _body(),
-        # Responses run from right to left: usage is read before the Lua takes its event away.
+        _lua("road.lua"),
+        # Responses run from right to left: usage is read before the Lua takes its event away, and behind the other one.
         _usage_of_json(),
         _usage_of_streams(),
+        _lua("events.lua"),
         the_router(),
     ]
 
@@ -80,7 +85,9 @@ def _decision(settings: GatewaySettings) -> hcm.HttpFilter:
         failure_mode_allow=False,
         status_on_error=envoy_type.HttpStatus(code=envoy_type.StatusCode.ServiceUnavailable),
         with_request_body=ext_authz.BufferSettings(
-            max_request_bytes=settings.max_body_bytes, allow_partial_message=False, pack_as_bytes=True
+            max_request_bytes=settings.max_body_bytes + _ROOM_FOR_EDITS,
+            allow_partial_message=False,
+            pack_as_bytes=True,
         ),
         include_peer_certificate=True,
         include_tls_session=True,
@@ -91,8 +98,8 @@ def _decision(settings: GatewaySettings) -> hcm.HttpFilter:
     return http_filter(EXT_AUTHZ, authz)
 
 
-def _body() -> hcm.HttpFilter:
-    code = files("tollway_operator.envoy").joinpath("road.lua").read_text(encoding="utf-8")
+def _lua(name: str) -> hcm.HttpFilter:
+    code = files("tollway_operator.envoy").joinpath(name).read_text(encoding="utf-8")
     return http_filter("envoy.filters.http.lua", lua.Lua(default_source_code=core.DataSource(inline_string=code)))
 
 
@@ -110,7 +117,8 @@ def _usage_of_streams() -> hcm.HttpFilter:
     )
     rules = sse_to_metadata.SseToMetadataProcessingRules(
         content_parser=extension("envoy.content_parsers.json", parser),
-        # The default of 8 KiB loses the usage of an event that carries, say, one long tool call beside it.
+        # The default of 8 KiB loses the usage of an event that carries, say, one long tool call beside it. `events.lua`
+        # knows this number, too.
         max_event_size=MIB,
     )
     return http_filter("envoy.filters.http.sse_to_metadata", sse_to_metadata.SseToMetadata(response_rules=rules))

@@ -6,7 +6,6 @@ The road of a request is the list in `filters.gateway_filters`.
 from collections.abc import Iterable, Mapping, Sequence
 
 from envoy_data_plane.envoy.config.bootstrap import v3 as bootstrap
-from envoy_data_plane.envoy.config.core import v3 as core
 from envoy_data_plane.envoy.config.listener import v3 as listener
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
 
@@ -19,12 +18,13 @@ from tollway_operator.envoy.connections import (
     admin,
     connection_manager,
     http_chain,
+    http_limits,
     node,
+    stream_limits,
     tcp_listener,
 )
 from tollway_operator.envoy.credentials import credential_file, render_credential
 from tollway_operator.envoy.filters import gateway_filters
-from tollway_operator.envoy.hygiene import early_mutations, nobody_internal
 from tollway_operator.envoy.local_replies import gateway_replies
 from tollway_operator.envoy.logs import access_logs, while_open
 from tollway_operator.envoy.messages import file_source, render, render_resources, seconds
@@ -42,11 +42,12 @@ def gateway_bootstrap(settings: GatewaySettings) -> bytes:
             admin=admin(settings.admin_socket),
             static_resources=bootstrap.BootstrapStaticResources(
                 listeners=[_listener(settings)],
-                clusters=[check_cluster(settings.check_socket), logs_cluster(settings.logs_socket)],
+                clusters=[check_cluster(settings.check_sockets), logs_cluster(settings.logs_sockets)],
             ),
             dynamic_resources=bootstrap.BootstrapDynamicResources(
                 cds_config=file_source(settings.xds_dir, CLUSTERS_FILE)
             ),
+            layered_runtime=stream_limits(),
             overload_manager=gateway_limits(settings.max_heap_bytes, settings.max_connections),
         )
     )
@@ -84,43 +85,29 @@ def _listener(settings: GatewaySettings) -> listener.Listener:
 
 
 def _manager(settings: GatewaySettings) -> hcm.HttpConnectionManager:
-    manager = connection_manager("road", settings.xds_dir, gateway_filters(settings))
-    manager.local_reply_config = gateway_replies()
+    manager = connection_manager(
+        "road", settings.xds_dir, gateway_filters(settings), settings.max_streams_per_connection
+    )
+    manager.local_reply_config = gateway_replies(settings.max_body_bytes)
     manager.access_log = access_logs(settings.access_log)
     manager.access_log_options = while_open(settings.still_open_ms)
     _limit(manager, settings)
-    _distrust(manager)
+    # Here and not in the sidecar, so that the refusal is of a call that has a number.
+    manager.path_with_escaped_slashes_action = hcm.HttpConnectionManagerPathWithEscapedSlashesAction.REJECT_REQUEST
     _number_calls(manager)
     return manager
 
 
 def _limit(manager: hcm.HttpConnectionManager, settings: GatewaySettings) -> None:
-    manager.common_http_protocol_options = core.HttpProtocolOptions(
-        # A connection proves its certificate only when it is made.
-        max_connection_duration=seconds(300),
-        idle_timeout=seconds(180),
-        max_headers_count=100,
-        headers_with_underscores_action=core.HttpProtocolOptionsHeadersWithUnderscoresAction.REJECT_REQUEST,
-    )
+    limits = http_limits(max_headers=100, idle_s=180)
+    # A connection proves its certificate only when it is made.
+    limits.max_connection_duration = seconds(300)
+    manager.common_http_protocol_options = limits
     manager.http1_safe_max_connection_duration = True
-    manager.http2_protocol_options = core.Http2ProtocolOptions(
-        max_concurrent_streams=settings.max_streams_per_connection,
-        initial_stream_window_size=256 * 1024,
-        initial_connection_window_size=4 * 1024 * 1024,
-    )
+    manager.request_headers_timeout = seconds(settings.headers_s)
     # A body that trickles in would hold memory for as long as it likes.
     manager.request_timeout = seconds(settings.arrival_s)
     manager.stream_idle_timeout = seconds(settings.silence_s)
-
-
-def _distrust(manager: hcm.HttpConnectionManager) -> None:
-    """Nothing that a peer says of itself, or of others, is believed."""
-    # An absolute address would overrule the Host header. As a path it is refused.
-    manager.http_protocol_options = core.Http1ProtocolOptions(allow_absolute_url=False)
-    manager.path_with_escaped_slashes_action = hcm.HttpConnectionManagerPathWithEscapedSlashesAction.REJECT_REQUEST
-    manager.early_header_mutation_extensions = [early_mutations()]
-    manager.use_remote_address = True
-    manager.internal_address_config = nobody_internal()
 
 
 def _number_calls(manager: hcm.HttpConnectionManager) -> None:

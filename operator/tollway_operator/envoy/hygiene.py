@@ -15,21 +15,26 @@ from envoy_data_plane.envoy.config.route import v3 as route
 from envoy_data_plane.envoy.extensions.filters.http.rbac import v3 as rbac_filter
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
 from envoy_data_plane.envoy.extensions.http.early_header_mutation.header_mutation import v3 as early
+from envoy_data_plane.envoy.type import v3 as envoy_type
 from envoy_data_plane.envoy.type.matcher import v3 as matcher
 
 from tollway_operator.envoy.messages import extension, http_filter
+from tollway_operator.envoy.vocabulary import families
 
 OURS = ("x-tollway-", "x-envoy-", "x-forwarded-")
 """Prefixes of headers that a client has no business to send."""
 OURS_EXACTLY = ("forwarded", "via", "x-real-ip", "x-original-url", "x-rewrite-url", "x-request-id")
 
-SINGLE = (":authority", "authorization", "content-type", "content-encoding", "x-api-key", "api-key", "x-goog-api-key")
+SINGLE = (":authority", "authorization", "content-type", "x-api-key", "api-key", "x-goog-api-key")
 """Headers of which two are a contradiction. Envoy refuses two content-lengths itself."""
 
 # A segment starts with anything but a dot, so that no `.` or `..` is one. Of the escapes only `:` and `@` may come
 # (model names carry them): every other one spells something that has a plain form, or that is forbidden.
 _SEGMENT = r"(?:[A-Za-z0-9_~!$&'()*+,=:@-]|%3[Aa]|%40)(?:[A-Za-z0-9._~!$&'()*+,=:@-]|%3[Aa]|%40)*"
 PLAIN_PATH = rf"/|(?:/{_SEGMENT})+"
+
+PLAIN_TEXT = r"[\t -~]*"
+"""ASCII: what every reader of a header takes for the same text. Bytes beyond are a decision's guess."""
 
 CREDENTIAL_HEADERS = ("authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie")
 """Wherever a client could put a key of its own (or the placeholder its SDK insists on)."""
@@ -59,12 +64,26 @@ def removals(names: Sequence[str], prefixes: Sequence[str]) -> list[mutation.Hea
     return by_name + by_prefix
 
 
-def malformed_refused() -> hcm.HttpFilter:
-    """Refuses by 403; `local_replies` makes it the 400 that it is."""
+def malformed_refused(max_body_bytes: int) -> hcm.HttpFilter:
+    """Refuses by 403; `local_replies` makes it the 400, or 413, that it is."""
     policies = {"path": _whoever(_unless_plain_path())}
+    policies |= {"length": _whoever(rbac.Permission(header=says_more_than(max_body_bytes)))}
+    policies |= {"encoding": _whoever(rbac.Permission(header=encoded()))}
     policies |= {f"repeated {name}": _whoever(_joined(name)) for name in SINGLE}
+    policies |= {f"unreadable {name}": _whoever(_unless_plain_text(name)) for name in _travelling()}
     rules = rbac.Rbac(action=rbac.RbacAction.DENY, policies=policies)
     return http_filter("envoy.filters.http.rbac", rbac_filter.Rbac(rules=rules))
+
+
+def says_more_than(most: int) -> route.HeaderMatcher:
+    """A body declared longer is refused before any of it is read. One that declares nothing is counted as it comes."""
+    within = envoy_type.Int64Range(start=0, end=most + 1)
+    return route.HeaderMatcher(name="content-length", range_match=within, invert_match=True)
+
+
+def encoded() -> route.HeaderMatcher:
+    """A compressed body: a small one may be a huge one, and nobody here unpacks it."""
+    return route.HeaderMatcher(name="content-encoding", present_match=True)
 
 
 def _whoever(permission: rbac.Permission) -> rbac.Policy:
@@ -74,6 +93,19 @@ def _whoever(permission: rbac.Permission) -> rbac.Policy:
 def _unless_plain_path() -> rbac.Permission:
     plain = matcher.StringMatcher(safe_regex=matcher.RegexMatcher(regex=PLAIN_PATH))
     return rbac.Permission(not_rule=rbac.Permission(url_path=matcher.PathMatcher(path=plain)))
+
+
+def _travelling() -> Sequence[str]:
+    """The headers that may reach some provider: the decision removes all others."""
+    return sorted(frozenset[str]().union(*(family.allowed_headers for family in families().values())))
+
+
+def _unless_plain_text(name: str) -> rbac.Permission:
+    # Asked for what is good, and never for what is bad: bytes that an expression does not understand do not match it.
+    text = matcher.StringMatcher(safe_regex=matcher.RegexMatcher(regex=PLAIN_TEXT))
+    present = rbac.Permission(header=route.HeaderMatcher(name=name, present_match=True))
+    good = rbac.Permission(header=route.HeaderMatcher(name=name, string_match=text))
+    return rbac.Permission(and_rules=rbac.PermissionSet(rules=[present, rbac.Permission(not_rule=good)]))
 
 
 def _joined(name: str) -> rbac.Permission:

@@ -4,7 +4,7 @@ What a request is for stands in the route and nowhere else: the filters and loca
 new provider changes this file and no listener.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import betterproto2
 from envoy_data_plane.envoy.config.core import v3 as core
@@ -17,7 +17,7 @@ from tollway_operator.envoy.filters import facts_of_route, question_of_route, un
 from tollway_operator.envoy.hygiene import CREDENTIAL_HEADERS
 from tollway_operator.envoy.messages import packed, seconds
 from tollway_operator.envoy.settings import GatewaySettings, SidecarSettings
-from tollway_operator.envoy.vocabulary import EXT_AUTHZ, GATEWAY_CLUSTER, ROUTES, SET_METADATA
+from tollway_operator.envoy.vocabulary import EXT_AUTHZ, FAMILY_HEADER, GATEWAY_CLUSTER, ROUTES, SET_METADATA
 
 _KEPT_FOR_RETRY = 64 * 1024
 
@@ -25,12 +25,20 @@ _NEVER_LEFT = "connect-failure,refused-stream,reset-before-request"
 """The failures after which a call is certain not to have reached the gateway."""
 
 
+_OF_THIS_MACHINE = [f"{name}{port}" for name in ("127.0.0.1", "localhost", "[::1]") for port in ("", ":*")]
+
+
 def gateway_routes(settings: GatewaySettings, providers: Iterable[AIProvider]) -> route.RouteConfiguration:
     return _configuration([*(_to_provider(settings, each) for each in providers), _nowhere()])
 
 
 def sidecar_routes(settings: SidecarSettings, providers: Iterable[AIProvider]) -> route.RouteConfiguration:
-    return _configuration([*(_to_gateway(settings, each) for each in providers), _nothing_here()])
+    """For callers who know that they speak to this machine. A web page whose name was made to resolve to it says that
+    name, and a browser would let it read the answer."""
+    here = [_to_gateway(settings, each) for each in providers]
+    found = _configuration([*here, _nothing_here()], _OF_THIS_MACHINE)
+    found.virtual_hosts.append(route.VirtualHost(name="elsewhere", domains=["*"], routes=[_refused(421, "elsewhere")]))
+    return found
 
 
 def _to_provider(settings: GatewaySettings, provider: AIProvider) -> route.Route:
@@ -74,6 +82,7 @@ def _to_gateway(settings: SidecarSettings, provider: AIProvider) -> route.Route:
         ),
         # Bodies are not kept for a retry: these failures come before any of it is sent.
         request_body_buffer_limit=_KEPT_FOR_RETRY,
+        request_headers_to_add=[_set(FAMILY_HEADER, provider.type.value)],
         typed_per_filter_config=_filters({SET_METADATA: facts_of_route(provider.meta.name, provider.type)}),
     )
 
@@ -85,13 +94,17 @@ def _nowhere() -> route.Route:
 
 
 def _nothing_here() -> route.Route:
+    return _refused(404, "nowhere")
+
+
+def _refused(status: int, name: str) -> route.Route:
     return route.Route(
-        name="nowhere", match=route.RouteMatch(prefix="/"), direct_response=route.DirectResponseAction(status=404)
+        name=name, match=route.RouteMatch(prefix="/"), direct_response=route.DirectResponseAction(status=status)
     )
 
 
-def _configuration(routes: list[route.Route]) -> route.RouteConfiguration:
-    everything = route.VirtualHost(name="everything", domains=["*"], routes=routes)
+def _configuration(routes: list[route.Route], domains: Sequence[str] = ("*",)) -> route.RouteConfiguration:
+    everything = route.VirtualHost(name="everything", domains=list(domains), routes=routes)
     # Clusters come by a file of their own, at about the same time: a route may be there first.
     return route.RouteConfiguration(name=ROUTES, virtual_hosts=[everything], validate_clusters=False)
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from tollway.resources.models import ROOT_NAMESPACE
+
 MAX_SOCKET_PATH = 107
 """Bytes of a Unix socket's path (`sun_path` without its closing zero)."""
 
@@ -16,16 +18,17 @@ class SettingsError(Exception):
 class GatewaySettings:
     """The gateway: `address:port` is its mTLS listener.
 
-    `check_socket` and `logs_socket` are where extauthz listens, `access_log` the file Envoy writes. `xds_dir` holds
-    what `gateway_files` gives, `identity_dir` holds tls.crt, tls.key and bundle.json (a map of SPIFFE bundles); both
-    through a `..data` link. `upstream_ca_file` is a PEM bundle of the authorities that vouch for providers.
+    `check_sockets` and `logs_sockets` are where the workers of extauthz listen, one of each for every worker.
+    `access_log` is the file Envoy writes. `xds_dir` holds what `gateway_files` gives, `identity_dir` holds tls.crt,
+    tls.key and bundle.json (a map of SPIFFE bundles); both through a `..data` link. `upstream_ca_file` is a PEM bundle
+    of the authorities that vouch for providers.
     """
 
     trust_domain: str
     address: str
     port: int
-    check_socket: str
-    logs_socket: str
+    check_sockets: tuple[str, ...]
+    logs_sockets: tuple[str, ...]
     admin_socket: str
     access_log: str
     xds_dir: str
@@ -36,6 +39,8 @@ class GatewaySettings:
     max_heap_bytes: int = 1024 * MIB
     max_connections: int = 10_000
     max_streams_per_connection: int = 256
+    headers_s: int = 10
+    """Within which a request's headers must have come in."""
     arrival_s: int = 120
     """Within which a request must have come in whole."""
     silence_s: int = 600
@@ -45,7 +50,7 @@ class GatewaySettings:
     """How often a call that runs on says so: well within the time after which its hold would expire."""
 
     def __post_init__(self) -> None:
-        for path in (self.check_socket, self.logs_socket, self.admin_socket):
+        for path in (*self.check_sockets, *self.logs_sockets, self.admin_socket):
             require_socket_path(path)
 
 
@@ -66,8 +71,13 @@ class SidecarSettings:
     xds_dir: str
     identity_dir: str
     max_connections: int = 1_000
+    max_streams_per_connection: int = 256
+    headers_s: int = 10
+    """Within which a request's headers must have come in; for the rest the gateway has a limit."""
     silence_s: int = 620
     """Longer than the gateway's, so that the gateway's answer arrives and not ours."""
+    root_namespace: str = ROOT_NAMESPACE
+    """The gateway's: a part of the one identity that may answer."""
 
     def __post_init__(self) -> None:
         require_socket_path(self.admin_socket)

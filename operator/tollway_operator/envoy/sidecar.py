@@ -6,13 +6,21 @@ It holds no key and takes no decision, because a pod can go around it; so it is 
 from collections.abc import Iterable, Mapping
 
 from envoy_data_plane.envoy.config.bootstrap import v3 as bootstrap
-from envoy_data_plane.envoy.config.core import v3 as core
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
 
 from tollway.resources.models import AIProvider
 from tollway_operator.envoy import tls
 from tollway_operator.envoy.clusters import gateway_cluster
-from tollway_operator.envoy.connections import ROUTES_FILE, admin, connection_manager, http_chain, node, tcp_listener
+from tollway_operator.envoy.connections import (
+    ROUTES_FILE,
+    admin,
+    connection_manager,
+    http_chain,
+    http_limits,
+    node,
+    stream_limits,
+    tcp_listener,
+)
 from tollway_operator.envoy.filters import route_facts, the_router
 from tollway_operator.envoy.local_replies import sidecar_replies
 from tollway_operator.envoy.messages import render, render_resources, seconds
@@ -32,6 +40,7 @@ def sidecar_bootstrap(settings: SidecarSettings) -> bytes:
             static_resources=bootstrap.BootstrapStaticResources(
                 listeners=[listener], clusters=[gateway_cluster(settings)]
             ),
+            layered_runtime=stream_limits(),
             overload_manager=sidecar_limits(settings.max_connections),
         )
     )
@@ -47,8 +56,13 @@ def sidecar_files(settings: SidecarSettings, providers: Iterable[AIProvider]) ->
 
 
 def _manager(settings: SidecarSettings) -> hcm.HttpConnectionManager:
-    manager = connection_manager("agent", settings.xds_dir, [route_facts(), the_router()])
-    manager.common_http_protocol_options = core.HttpProtocolOptions(idle_timeout=seconds(3600))
+    manager = connection_manager(
+        "agent", settings.xds_dir, [route_facts(), the_router()], settings.max_streams_per_connection
+    )
+    # Less than the gateway takes, because some are added on the way, and it would only reset the stream.
+    manager.common_http_protocol_options = http_limits(max_headers=90, idle_s=3600)
+    manager.max_request_headers_kb = 60
+    manager.request_headers_timeout = seconds(settings.headers_s)
     manager.stream_idle_timeout = seconds(settings.silence_s)
     manager.generate_request_id = False
     manager.skip_xff_append = True

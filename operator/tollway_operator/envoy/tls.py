@@ -69,6 +69,8 @@ def to_provider(host: str, ca_file: str) -> core.TransportSocket:
                 trusted_ca=core.DataSource(filename=ca_file), match_typed_subject_alt_names=[_san(kind, host)]
             ),
         ),
+        # A resumed session would not be checked against the authorities of today.
+        max_session_keys=0,
     )
     return _socket(context)
 

@@ -21,6 +21,10 @@ USAGE_METADATA = "tollway.usage"
 PROVIDER_REQUEST_ID = "x-tollway-provider-request-id"
 """Response header: the provider's own id of the request. `x-request-id` is ours."""
 
+FAMILY_HEADER = "x-tollway-family"
+"""Request header: of what family the provider is, as a sidecar says it. Only what a gateway without room refuses before
+it looks at anything takes its shape from it; then it is dropped like all that clients say in our name."""
+
 UsagePath: TypeAlias = tuple[str, ...]
 
 

@@ -32,6 +32,7 @@ from tollway.providers.reading import (
 
 TOKENS_PER_IMAGE: Final = 4_784
 
+_TEXT: Final = frozenset({"text", "type"})
 _WRITES: Final = {"": CacheWrites.FIVE_MINUTES, "5m": CacheWrites.FIVE_MINUTES, "1h": CacheWrites.ONE_HOUR}
 
 
@@ -50,6 +51,13 @@ def check_content(content: object, param: str, found: Found) -> None:
     for index, block in enumerate(list_of(content, param, "a text or a list of blocks")):
         where = f"{param}[{index}]"
         _check_block(object_of(block, where), where, found)
+
+
+def is_text(content: object) -> bool:
+    """Whether it is the usual content, of which `check_content` would say and find nothing."""
+    if isinstance(content, list):
+        return all(isinstance(block, dict) and block.keys() == _TEXT and block["type"] == "text" for block in content)
+    return isinstance(content, str)
 
 
 def check_tool(tool: Fields, param: str, found: Found) -> None:

@@ -17,9 +17,9 @@ _STANDARD: Final = '"standard_only"'
 
 def message_edits(call: ParsedCall, body: bytes, cap: int | None) -> Sequence[Edit]:
     """The edits, sorted and disjoint."""
-    if call.operation is COUNT_TOKENS:
+    if call.operation.name == COUNT_TOKENS.name:
         return []
-    spans = members(body)
+    spans = call.places
     front = [] if "service_tier" in spans else [Edit(after_brace(body), 0, f'"service_tier":{_STANDARD},')]
     return front + sorted(_replacements(call, body, spans, cap), key=lambda edit: edit.offset)
 

@@ -13,9 +13,9 @@ from tollway.providers.anthropic.usage import USAGE_FIELDS, message_usage, messa
 from tollway.providers.port import Answer, Edit, HeaderEdit, Operation, ParsedCall, Refusal
 
 _OPERATIONS: Final = {("POST", "/v1/messages"): MESSAGES, ("POST", "/v1/messages/count_tokens"): COUNT_TOKENS}
-_PARSERS: Final[Mapping[Operation, Callable[[bytes, str], ParsedCall]]] = {
-    MESSAGES: parse_message,
-    COUNT_TOKENS: parse_count,
+_PARSERS: Final[Mapping[str, Callable[[bytes, str], ParsedCall]]] = {
+    MESSAGES.name: parse_message,
+    COUNT_TOKENS.name: parse_count,
 }
 
 PLACEHOLDER_KEY: Final = "tollway-holds-the-key"
@@ -51,7 +51,7 @@ class AnthropicFamily:
         return _OPERATIONS.get((method, path))
 
     def parse(self, operation: Operation, body: bytes, content_type: str) -> ParsedCall:
-        return _PARSERS[operation](body, content_type)
+        return _PARSERS[operation.name](body, content_type)
 
     def header_edits(self, headers: Mapping[str, str]) -> Sequence[HeaderEdit]:
         return feature_edits(headers)

@@ -8,6 +8,7 @@ and `compact-…` (further runs of the model), `mcp-client-…`, `files-api-…`
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 from tollway.providers.port import HeaderEdit, RequestRefused
@@ -32,6 +33,9 @@ BETAS: Final = frozenset(
     }
 )
 
+_REMEMBERED: Final = 256
+_USUAL_LENGTH: Final = 1024
+
 
 def feature_edits(headers: Mapping[str, str]) -> Sequence[HeaderEdit]:
     """What of the features must not travel. Raises `RequestRefused`."""
@@ -41,7 +45,14 @@ def feature_edits(headers: Mapping[str, str]) -> Sequence[HeaderEdit]:
             f"The header anthropic-version must be one of {', '.join(sorted(VERSIONS))}.",
             param="anthropic-version",
         )
-    asked = [word for word in (each.strip() for each in headers.get("anthropic-beta", "").split(",")) if word]
+    features = headers.get("anthropic-beta", "")
+    return _edits(features) if len(features) <= _USUAL_LENGTH else _edits.__wrapped__(features)
+
+
+@lru_cache(_REMEMBERED)
+def _edits(features: str) -> Sequence[HeaderEdit]:
+    """SDKs and agents send one list or a few, over and over."""
+    asked = [word for word in (each.strip() for each in features.split(",")) if word]
     removed = tuple(shown(word) for word in asked if word not in BETAS)
     kept = ",".join(word for word in asked if word in BETAS)
     return (HeaderEdit("anthropic-beta", kept, removed),) if removed else ()

@@ -11,7 +11,7 @@ from typing import Final
 
 from tollway.pricing.usage import CacheWrites
 from tollway.providers.anthropic import fields
-from tollway.providers.anthropic.content import Found, check_cache_control, check_content, check_tool
+from tollway.providers.anthropic.content import Found, check_cache_control, check_content, check_tool, is_text
 from tollway.providers.port import Operation, ParsedCall
 from tollway.providers.reading import (
     LARGEST_CAP,
@@ -32,15 +32,22 @@ from tollway.providers.reading import (
 MESSAGES: Final = Operation("messages", streams=True)
 COUNT_TOKENS: Final = Operation("messages.count_tokens", streams=False)
 
+EDITED: Final = ("max_tokens", "service_tier", "thinking")
+"""What `edits` may change."""
+
 TOKENS_PER_REQUEST: Final = 256
 TOKENS_PER_MESSAGE: Final = 8
 TOKENS_FOR_TOOLS: Final = 1024
 
+_USUAL_ROLES: Final = ("user", "assistant")
+_KNOWN: Final = fields.READ | fields.HARMLESS
+
 
 def parse_message(body: bytes, content_type: str) -> ParsedCall:
     """Parse a request for a message. Raises `RequestRefused`."""
-    request = read_request(body, content_type)
-    check_fields(request, fields.READ | fields.HARMLESS, "", fields.FORBIDDEN)
+    document = read_request(body, content_type)
+    request = document.values
+    check_fields(request, _KNOWN, "", fields.FORBIDDEN)
     found = _check_input(request)
     cap = _output_cap(request)
     thinks = _check_thinking(request, cap)
@@ -58,12 +65,13 @@ def parse_message(body: bytes, content_type: str) -> ParsedCall:
         cache_writes=found.cache_writes,
         # Thinking needs its least and one token to answer.
         least_output=fields.LEAST_THINKING + 1 if thinks else 1,
+        places=document.places(EDITED, bulk="messages"),
     )
 
 
 def parse_count(body: bytes, content_type: str) -> ParsedCall:
     """Parse a request to count tokens, which costs nothing and generates nothing. Raises `RequestRefused`."""
-    request = read_request(body, content_type)
+    request = read_request(body, content_type).values
     check_fields(request, fields.COUNTED, "", fields.FORBIDDEN)
     _check_input(request)
     return ParsedCall(
@@ -95,12 +103,23 @@ def _check_messages(request: Fields, found: Found) -> None:
     if not messages:
         wrong_type("messages", "a list of at least one message")
     for index, each in enumerate(messages):
-        param = f"messages[{index}]"
-        message = object_of(each, param)
-        check_fields(message, fields.MESSAGE, f"{param}.")
-        one_of(message, "role", fields.ROLES, f"{param}.")
-        check_content(message.get("content"), f"{param}.content", found)
+        if not _is_text(each):
+            param = f"messages[{index}]"
+            message = object_of(each, param)
+            check_fields(message, fields.MESSAGE, f"{param}.")
+            one_of(message, "role", fields.ROLES, f"{param}.")
+            check_content(message.get("content"), f"{param}.content", found)
     found.hidden_tokens += TOKENS_PER_MESSAGE * len(messages)
+
+
+def _is_text(message: object) -> bool:
+    """Whether it is the usual message, of which the checks would say and find nothing."""
+    return (
+        isinstance(message, dict)
+        and message.keys() <= fields.MESSAGE
+        and message.get("role") in _USUAL_ROLES
+        and is_text(message.get("content"))
+    )
 
 
 def _check_tools(request: Fields, found: Found) -> None:

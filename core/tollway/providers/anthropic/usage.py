@@ -7,7 +7,8 @@ counts, whatever the order in which it was seen; one that says null leaves the e
 `message_start` is only that of a beginning and is never read.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from tollway.pricing.usage import Usage
@@ -40,6 +41,9 @@ USAGE_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "counted_tokens": ("input_tokens",),
 }
 
+_KEYS: Final = {word: (f"message_{word}", f"{_STARTED}message_{word}") for word in _TOLD}
+"""Where each word is told, the later telling first."""
+
 _WORDS: Final = frozenset({"tier", "speed", "place"})
 _ORDINARY: Final = frozenset({"", "standard", "global", "not_available"})
 _IMPLAUSIBLE: Final = 2**40
@@ -60,16 +64,20 @@ def message_usage_so_far(fields: Mapping[str, Value]) -> Usage | None:
     return _read(fields, required={"input"})
 
 
-def _read(fields: Mapping[str, Value], required: Collection[str]) -> Usage | None:
-    said = {word: value for word in _TOLD if (value := _last_told(fields, word)) is not None}
-    counts = {word: _count(value) for word, value in said.items() if word not in _WORDS}
-    if None in counts.values() or not all(word in counts for word in required):
-        return None
-    return _classes({word: count or 0 for word, count in counts.items()}, _tier(said))
+def _read(fields: Mapping[str, Value], required: AbstractSet[str]) -> Usage | None:
+    said = {word: value for word, keys in _KEYS.items() if (value := _last_told(fields, keys)) is not None}
+    counts = {}
+    for word in said.keys() - _WORDS:
+        count = _count(said[word])
+        if count is None:
+            return None
+        counts[word] = count
+    return _classes(counts, _tier(said)) if counts.keys() >= required else None
 
 
-def _last_told(fields: Mapping[str, Value], word: str) -> Value | None:
-    return fields.get(f"message_{word}", fields.get(f"{_STARTED}message_{word}"))
+def _last_told(fields: Mapping[str, Value], keys: tuple[str, str]) -> Value | None:
+    latest, first = keys
+    return fields[latest] if latest in fields else fields.get(first)
 
 
 def _classes(counts: Mapping[str, int], tier: str) -> Usage:
@@ -90,9 +98,10 @@ def _classes(counts: Mapping[str, int], tier: str) -> Usage:
 
 def _count(value: Value) -> int | None:
     """Envoy's numbers are doubles. Anything but a whole, plausible number of tokens is None."""
-    if isinstance(value, bool | str) or not 0 <= value <= _IMPLAUSIBLE or value != int(value):
+    if (type(value) is not int and type(value) is not float) or not 0 <= value <= _IMPLAUSIBLE:
         return None
-    return int(value)
+    count = int(value)
+    return count if count == value else None
 
 
 def _tier(said: Mapping[str, Value]) -> str:

@@ -18,12 +18,13 @@ from tollway.providers.openai.checks import (
     check_caching,
     check_content,
     check_tools,
+    is_text,
     model_of,
     options,
     tier_of,
 )
 from tollway.providers.openai.dialect import Described, Dialect
-from tollway.providers.openai.edits import NULL, Member, Rewriting, common_changes, replacement
+from tollway.providers.openai.edits import COMMON_EDITED, NULL, Member, Rewriting, common_changes, replacement
 from tollway.providers.openai.fields import NOTHING
 from tollway.providers.port import Edit, Operation, ParsedCall
 from tollway.providers.reading import (
@@ -43,14 +44,17 @@ CHAT_COMPLETIONS: Final = Operation("chat.completions", streams=True)
 
 MOST_ANSWERS: Final = 128
 CAPS: Final = ("max_completion_tokens", "max_tokens")
+_EDITED: Final = (*CAPS, *COMMON_EDITED, "stream_options")
 
 _KNOWN: Final = chat_fields.READ | chat_fields.HARMLESS
+_KNOWN_EXTENDED: Final = _KNOWN | chat_fields.EXTENSIONS
 
 
 def parse(body: bytes, content_type: str, dialect: Dialect) -> ParsedCall:
     """Raises `RequestRefused`."""
-    request = read_request(body, content_type)
-    known = _KNOWN | chat_fields.EXTENSIONS if dialect.extended else _KNOWN
+    document = read_request(body, content_type)
+    request = document.values
+    known = _KNOWN_EXTENDED if dialect.extended else _KNOWN
     check_fields(request, known, "", chat_fields.FORBIDDEN)
     messages = _messages(request)
     check_tools(request)
@@ -67,12 +71,13 @@ def parse(body: bytes, content_type: str, dialect: Dialect) -> ParsedCall:
         wants_usage=_wants_usage(request) and stream,
         tier=tier_of(request),
         audio=_speaks(request),
+        places=document.places(_EDITED, bulk="messages"),
     )
 
 
 def edits(call: ParsedCall, body: bytes, cap: int | None, dialect: Dialect) -> Sequence[Edit]:
     """As for every operation, and usage asked for in a stream."""
-    rewriting = Rewriting(body)
+    rewriting = Rewriting(body, call.places)
     return rewriting.edits(_changes(call, rewriting, cap, dialect), _usage_edits(call, rewriting))
 
 
@@ -80,14 +85,15 @@ DESCRIBED: Final = Described(CHAT_COMPLETIONS, parse, edits)
 
 
 def _output_cap(request: Fields) -> int | None:
-    if all(request.get(name) is not None for name in CAPS):
+    newer, older = CAPS
+    if request.get(newer) is not None and request.get(older) is not None:
         refuse(
             Reason.CONFLICT,
             "Set either `max_completion_tokens` or the older `max_tokens`, not both.",
             "max_tokens",
         )
-    caps = [whole_number(request, name, 1, LARGEST_CAP) for name in CAPS]
-    return caps[0] if caps[1] is None else caps[1]
+    cap = whole_number(request, newer, 1, LARGEST_CAP)
+    return cap if cap is not None else whole_number(request, older, 1, LARGEST_CAP)
 
 
 def _wants_usage(request: Fields) -> bool:
@@ -120,9 +126,20 @@ def _messages(request: Fields) -> int:
     if not isinstance(messages, list) or not messages:
         wrong_type("messages", "a list of at least one message")
     for index, message in enumerate(messages):
-        param = f"messages[{index}]"
-        _check_message(object_of(message, param), param)
+        if not _is_text(message):
+            param = f"messages[{index}]"
+            _check_message(object_of(message, param), param)
     return len(messages)
+
+
+def _is_text(message: object) -> bool:
+    """Whether it is the usual message, of which `_check_message` would say nothing."""
+    return (
+        isinstance(message, dict)
+        and message.keys() <= chat_fields.MESSAGE
+        and "audio" not in message
+        and is_text(message.get("content"), chat_fields.PARTS)
+    )
 
 
 def _check_message(message: Fields, param: str) -> None:
@@ -138,21 +155,23 @@ def _check_message(message: Fields, param: str) -> None:
 
 
 def _changes(call: ParsedCall, rewriting: Rewriting, cap: int | None, dialect: Dialect) -> Iterator[Member]:
-    yield from common_changes(call, rewriting, cap, _cap_name(rewriting, dialect), dialect.unasked)
+    cap_name = dialect.chat_cap if call.output_cap is None else _cap_name(rewriting)
+    yield from common_changes(call, rewriting, cap, cap_name, dialect.unasked)
     if call.stream and rewriting.value("stream_options") == NULL:
         yield "stream_options", '{"include_usage":true}'
 
 
-def _cap_name(rewriting: Rewriting, dialect: Dialect) -> str:
+def _cap_name(rewriting: Rewriting) -> str:
     """The key that the request's own cap has."""
-    return next((name for name in CAPS if rewriting.value(name) != NULL), dialect.chat_cap)
+    newer, older = CAPS
+    return older if rewriting.value(newer) == NULL else newer
 
 
 def _usage_edits(call: ParsedCall, rewriting: Rewriting) -> Iterator[Edit]:
     """Ask for usage in the `stream_options` that are there."""
     if not call.stream or call.wants_usage or rewriting.value("stream_options") == NULL:
         return
-    given = rewriting.spans["stream_options"]
+    given = rewriting.places["stream_options"]
     inside = members(rewriting.body, given)
     if "include_usage" in inside:
         yield replacement(inside["include_usage"], "true")

@@ -5,6 +5,7 @@ Functions take the request as plain values and a `param`, the path by which a re
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, NoReturn
 
 from tollway.providers.openai import fields
@@ -25,15 +26,22 @@ from tollway.providers.reading import (
     wrong_type,
 )
 
+_TEXT_PART: Final = frozenset({"text", "type"})
+
 TOKENS_PER_MESSAGE: Final = 8
 """Markers around a message or an item, in front of which its JSON syntax has 20 bytes and more."""
 
 
 def model_of(request: Fields) -> str:
     model = model_name(request)
-    if any(mark in model for mark in fields.SEARCHING_MODELS):
+    if _searches(model):
         refuse_forbidden(fields.SEARCHES, "A model that searches by itself", "model")
     return model
+
+
+@lru_cache(1024)
+def _searches(model: str) -> bool:
+    return any(mark in model for mark in fields.SEARCHING_MODELS)
 
 
 def tier_of(request: Fields) -> str:
@@ -82,6 +90,22 @@ def check_content(content: object, param: str, parts: Parts) -> None:
         wrong_type(param, "a text or a list of parts")
     for index, part in enumerate(content):
         _check_part(object_of(part, f"{param}[{index}]"), f"{param}[{index}]", parts)
+
+
+def is_text(content: object, parts: Parts) -> bool:
+    """Whether it is the usual content, of which `check_content` would say nothing: a text, or parts of nothing else."""
+    if isinstance(content, list):
+        return all(_is_text_part(part, parts) for part in content)
+    return isinstance(content, str)
+
+
+def _is_text_part(part: object, parts: Parts) -> bool:
+    return (
+        isinstance(part, dict)
+        and part.keys() == _TEXT_PART
+        and isinstance(kind := part["type"], str)
+        and kind in parts.texts
+    )
 
 
 def _check_part(part: Fields, param: str, parts: Parts) -> None:

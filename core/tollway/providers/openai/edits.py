@@ -7,26 +7,29 @@ the object's opening brace; a member that is there, even as `null`, is replaced 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from tollway.providers.json_scan import Span, after_brace, members
+from tollway.providers.json_scan import Span, after_brace
 from tollway.providers.port import Edit, ParsedCall
 
 NULL: Final = b"null"
 _TRUE: Final = b"true"
+COMMON_EDITED: Final = ("store", "service_tier")
+"""What `common_changes` may change beside the cap."""
 
 Member = tuple[str, str]
 """A name and its JSON."""
 
 
 class Rewriting:
-    """A body that is being edited."""
+    """A body that is being edited. `places` are those of all members that may be: only there it is looked at."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, places: Mapping[str, Span]) -> None:
         self.body = body
-        self.spans = members(body)
+        self.places = places
 
     def value(self, name: str) -> bytes:
         """The JSON text of a member; a member that is absent is as good as null."""
-        return self.text(self.spans[name]) if name in self.spans else NULL
+        place = self.places.get(name)
+        return NULL if place is None else self.text(place)
 
     def text(self, span: Span) -> bytes:
         return self.body[span.start : span.end]
@@ -36,12 +39,13 @@ class Rewriting:
         replaced = list(inside)
         inserted: list[str] = []
         for name, text in changes:
-            if name in self.spans:
-                replaced.append(replacement(self.spans[name], text))
+            if name in self.places:
+                replaced.append(replacement(self.places[name], text))
             else:
                 inserted.append(f'"{name}":{text},')
-        front = [Edit(after_brace(self.body), 0, "".join(inserted))] if inserted else []
-        return front + sorted(replaced, key=lambda edit: edit.offset)
+        if len(replaced) > 1:
+            replaced.sort(key=lambda edit: edit.offset)
+        return [Edit(after_brace(self.body), 0, "".join(inserted)), *replaced] if inserted else replaced
 
 
 def replacement(span: Span, text: str) -> Edit:

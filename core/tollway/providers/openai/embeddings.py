@@ -34,13 +34,14 @@ EXTENSIONS: Final = frozenset(
 """What compatible servers know beyond OpenAI. `input_type` and `task` choose words in front of each text."""
 
 _KNOWN: Final = READ | HARMLESS
+_KNOWN_EXTENDED: Final = _KNOWN | EXTENSIONS
 _LARGEST_TOKEN: Final = 2**31 - 1
 
 
 def parse(body: bytes, content_type: str, dialect: Dialect) -> ParsedCall:
     """Raises `RequestRefused`."""
-    request = read_request(body, content_type)
-    check_fields(request, _KNOWN | EXTENSIONS if dialect.extended else _KNOWN, "", NOTHING)
+    request = read_request(body, content_type).values
+    check_fields(request, _KNOWN_EXTENDED if dialect.extended else _KNOWN, "", NOTHING)
     texts, tokens = _measured(request)
     return ParsedCall(
         operation=EMBEDDINGS,

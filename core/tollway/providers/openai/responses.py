@@ -15,12 +15,13 @@ from tollway.providers.openai.checks import (
     check_caching,
     check_content,
     check_tools,
+    is_text,
     model_of,
     options,
     tier_of,
 )
 from tollway.providers.openai.dialect import Described, Dialect
-from tollway.providers.openai.edits import Rewriting, common_changes
+from tollway.providers.openai.edits import COMMON_EDITED, Rewriting, common_changes
 from tollway.providers.openai.fields import NOTHING
 from tollway.providers.port import Edit, Operation, ParsedCall
 from tollway.providers.reading import (
@@ -42,14 +43,18 @@ from tollway.providers.reading import (
 RESPONSES: Final = Operation("responses", streams=True)
 
 CAP: Final = "max_output_tokens"
+_MESSAGE: Final = response_fields.ITEMS["message"]
+_EDITED: Final = (CAP, *COMMON_EDITED)
 
 _KNOWN: Final = response_fields.READ | response_fields.HARMLESS
+_KNOWN_EXTENDED: Final = _KNOWN | response_fields.EXTENSIONS
 
 
 def parse(body: bytes, content_type: str, dialect: Dialect) -> ParsedCall:
     """Raises `RequestRefused`. Usage is in every answer, so a caller of a stream always sees it."""
-    request = read_request(body, content_type)
-    known = _KNOWN | response_fields.EXTENSIONS if dialect.extended else _KNOWN
+    document = read_request(body, content_type)
+    request = document.values
+    known = _KNOWN_EXTENDED if dialect.extended else _KNOWN
     check_fields(request, known, "", response_fields.FORBIDDEN)
     items = _items(request)
     check_tools(request)
@@ -66,11 +71,12 @@ def parse(body: bytes, content_type: str, dialect: Dialect) -> ParsedCall:
         wants_usage=stream,
         tier=tier_of(request),
         least_output=dialect.least_response,
+        places=document.places(_EDITED, bulk="input"),
     )
 
 
 def edits(call: ParsedCall, body: bytes, cap: int | None, dialect: Dialect) -> Sequence[Edit]:
-    rewriting = Rewriting(body)
+    rewriting = Rewriting(body, call.places)
     return rewriting.edits(common_changes(call, rewriting, cap, CAP, dialect.unasked))
 
 
@@ -106,9 +112,21 @@ def _items(request: Fields) -> int:
     if not isinstance(given, list) or not given:
         wrong_type("input", "a text or a list of at least one item")
     for index, item in enumerate(given):
-        param = f"input[{index}]"
-        _check_item(object_of(item, param), param)
+        if not _is_text(item):
+            param = f"input[{index}]"
+            _check_item(object_of(item, param), param)
     return 1 + len(given)
+
+
+def _is_text(item: object) -> bool:
+    """Whether it is the usual message, of which `_check_item` would say nothing."""
+    return (
+        isinstance(item, dict)
+        and item.keys() <= _MESSAGE.fields
+        and item.get("type", "message") == "message"
+        and isinstance(item.get("role"), str)
+        and is_text(item.get("content"), response_fields.PARTS)
+    )
 
 
 def _check_item(item: Fields, param: str) -> None:

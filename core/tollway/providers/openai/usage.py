@@ -89,12 +89,22 @@ def openai_usage(fields: Mapping[str, Value]) -> Usage | None:
     words = next((wording for wording in _WORDINGS if wording["input"] in fields), None)
     if words is None or fields.get("streamed_status") in _UNFINISHED:
         return None
-    said = {word: fields[key] for word, key in words.items() if key in fields}
-    tier = _tier(said.pop("tier", ""))
-    counts = {word: _count(value) for word, value in said.items()}
-    if None in counts.values() or not counts.keys() & {"output", "total"}:
+    counts = _counts(fields, words)
+    if counts is None or not ("output" in counts or "total" in counts):
         return None
-    return _classes({word: count or 0 for word, count in counts.items()}, tier)
+    return _classes(counts, _tier(fields.get(words["tier"], "")))
+
+
+def _counts(fields: Mapping[str, Value], words: Mapping[str, str]) -> Mapping[str, int] | None:
+    """What is said of each class of tokens; None if any of it is no count."""
+    counts = {}
+    for word, key in words.items():
+        if key in fields and word != "tier":
+            count = _count(fields[key])
+            if count is None:
+                return None
+            counts[word] = count
+    return counts
 
 
 def _classes(counts: Mapping[str, int], tier: str) -> Usage:
@@ -119,9 +129,10 @@ def _classes(counts: Mapping[str, int], tier: str) -> Usage:
 
 def _count(value: Value) -> int | None:
     """Envoy's numbers are doubles. Anything but a whole, plausible number of tokens is None."""
-    if isinstance(value, bool | str) or not 0 <= value <= _IMPLAUSIBLE or value != int(value):
+    if (type(value) is not int and type(value) is not float) or not 0 <= value <= _IMPLAUSIBLE:
         return None
-    return int(value)
+    count = int(value)
+    return count if count == value else None
 
 
 def _tier(value: Value) -> str:

@@ -4,38 +4,40 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Final
 
-import msgspec
-
-from tollway.ledger.port import Activity, CallFacts, Refusals, Spending
+from tollway.ledger.port import Activity, Refusals, Spending
 from tollway.ledger.units import Amounts
 from tollway_extauthz.stores.spending import merged, still_open
 from tollway_extauthz.stores.sqlite.journal import first_since
-from tollway_extauthz.stores.sqlite.rows import AMOUNT_COLUMNS
+from tollway_extauthz.stores.sqlite.rows import AMOUNT_COLUMNS, facts_from
 
-_WHO: Final = "{0}.agent, {0}.facts ->> 'namespace', {0}.facts ->> 'provider', {0}.model"
+_WHO: Final = "f.agent, f.namespace, f.provider, f.model"
+_AMOUNTS: Final = ", ".join(f"sum(e.{each})" for each in AMOUNT_COLUMNS)
 # CROSS JOIN fixes the order: from the few rows to their holds, never from all holds to their rows.
 _ENDED: Final = f"""
-SELECT {_WHO.format("g")}, count(*), {", ".join(f"sum(h.{each})" for each in AMOUNT_COLUMNS)}
-FROM journal e CROSS JOIN holds h ON h.hold_id = e.call_id CROSS JOIN journal g ON g.seq = h.granted
-WHERE e.seq >= ? AND e.kind IN ('settle', 'expire') GROUP BY 1, 2, 3, 4
+SELECT {_WHO}, count(*), {_AMOUNTS}
+FROM journal s CROSS JOIN holds h ON h.hold_id = s.call_id CROSS JOIN journal e ON e.seq = h.ended
+CROSS JOIN journal g ON g.seq = h.granted CROSS JOIN facts f ON f.id = g.facts
+WHERE s.seq >= ? AND s.kind IN ('settle', 'expire') GROUP BY g.facts
 """  # noqa: S608 - constants
 _REFUSED: Final = f"""
-SELECT {_WHO.format("r")}, count(*) FROM journal r WHERE r.seq >= ? AND r.kind = 'refuse' GROUP BY 1, 2, 3, 4
+SELECT {_WHO}, count(*) FROM journal r CROSS JOIN facts f ON f.id = r.facts
+WHERE r.seq >= ? AND r.kind = 'refuse' GROUP BY r.facts
 """  # noqa: S608 - constants
-_REASONS: Final = (
-    "SELECT agent, reason, count(*) FROM journal WHERE seq >= ? AND kind = 'refuse' GROUP BY 1, 2 ORDER BY 1, 2"
-)
-_OPEN: Final = """
-SELECT h.size, g.facts FROM holds h CROSS JOIN journal g ON g.seq = h.granted WHERE h.source IS NULL
+_REASONS: Final = """
+SELECT f.agent, r.reason, count(*) FROM journal r CROSS JOIN facts f ON f.id = r.facts
+WHERE r.seq >= ? AND r.kind = 'refuse' GROUP BY 1, 2 ORDER BY 1, 2
 """
-_decode_facts: Final = msgspec.json.Decoder(CallFacts).decode
+_OPEN: Final = """
+SELECT h.size, f.content, g.input_ceiling FROM holds h CROSS JOIN journal g ON g.seq = h.granted
+CROSS JOIN facts f ON f.id = g.facts WHERE h.ended IS NULL
+"""
 
 
 def activity(connection: sqlite3.Connection, since: int) -> Activity:
     """As of one moment: that of `connection`'s first read."""
     connection.execute("BEGIN")
     latest = connection.execute("SELECT at FROM journal ORDER BY seq DESC LIMIT 1").fetchone()
-    (first_deadline,) = connection.execute("SELECT min(deadline) FROM holds WHERE source IS NULL").fetchone()
+    (first_deadline,) = connection.execute("SELECT min(deadline) FROM holds WHERE ended IS NULL").fetchone()
     first = first_since(connection, since)
     refusals = (Refusals(*each) for each in connection.execute(_REASONS, (first,)))
     latest_at = None if latest is None else latest[0]
@@ -47,5 +49,5 @@ def _parts(connection: sqlite3.Connection, first: int) -> Iterator[Spending]:
         yield Spending(agent, namespace, provider, model, ended=count, amounts=Amounts(*amounts))
     for agent, namespace, provider, model, count in connection.execute(_REFUSED, (first,)):
         yield Spending(agent, namespace, provider, model, refused=count)
-    for size, facts in connection.execute(_OPEN):
-        yield still_open(_decode_facts(facts), size)
+    for size, content, input_ceiling in connection.execute(_OPEN):
+        yield still_open(facts_from(content, input_ceiling, None), size)

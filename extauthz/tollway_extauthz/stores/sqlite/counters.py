@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from tollway.ledger.port import Counter
 from tollway_extauthz.stores.sqlite.rows import Value, counter_from, json_text, limit_columns
@@ -11,7 +11,8 @@ MOST_CACHED: Final = 400_000
 """As many as a hundred thousand agents may have: what is not remembered is read anew with each call."""
 _LIMIT: Final = ("namespace", "quota", "name", "unit", "window", "length_ms", "time_zone", "per")
 _COUNTERS: Final = (
-    "SELECT c.id, c.amount, l.namespace, l.quota, l.name, l.unit, l.window, l.length_ms, l.time_zone, c.per "
+    "SELECT c.id, c.limit_id, c.amount, "
+    "l.namespace, l.quota, l.name, l.unit, l.window, l.length_ms, l.time_zone, c.per "
     "FROM counters c JOIN limits l ON l.id = c.limit_id"
 )
 _FIND: Final = f"{_COUNTERS} WHERE {' AND '.join(f'l.{each} = ?' for each in _LIMIT)} AND c.per = ?"
@@ -21,18 +22,24 @@ _FORMER: Final = f"UPDATE limits SET in_force = 0 {_OF_LINE}"  # noqa: S608 - co
 _IN_FORCE: Final = "UPDATE limits SET in_force = 1, seeded = (SELECT coalesce(max(seq), 0) FROM journal) WHERE id = ?"
 _INSERT: Final = f"INSERT INTO limits ({', '.join(_LIMIT)}, in_force, seeded) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)"  # noqa: S608
 
-Known = tuple[int, int, Counter]
-"""Id, amount, counter."""
+
+class Known(NamedTuple):
+    """A counter that was seen, and the amount last seen in force."""
+
+    counter_id: int
+    limit_id: int
+    amount: int
+    counter: Counter
 
 
 def all_counters(connection: sqlite3.Connection) -> Iterator[Known]:
-    for counter_id, amount, *columns in connection.execute(_COUNTERS).fetchall():
-        yield counter_id, amount, counter_from(columns)
+    for counter_id, limit_id, amount, *columns in connection.execute(_COUNTERS).fetchall():
+        yield Known(counter_id, limit_id, amount, counter_from(columns))
 
 
 def find_counter(connection: sqlite3.Connection, counter: Counter) -> Known | None:
     found = connection.execute(_FIND, (*limit_columns(counter), json_text(counter.per))).fetchone()
-    return None if found is None else (found[0], found[1], counter)
+    return None if found is None else Known(found[0], found[1], found[2], counter)
 
 
 class Counters:
@@ -54,7 +61,7 @@ class Counters:
         self._known.clear()
 
     def _read(self, counter_id: int) -> Counter:
-        _, _, *columns = self._connection.execute(f"{_COUNTERS} WHERE c.id = ?", (counter_id,)).fetchone()
+        _, _, _, *columns = self._connection.execute(f"{_COUNTERS} WHERE c.id = ?", (counter_id,)).fetchone()
         return counter_from(columns)
 
 

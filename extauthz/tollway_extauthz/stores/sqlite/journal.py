@@ -9,18 +9,23 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from tollway.ledger.port import ALL_CALLS, CallFilter, JournalRow
-from tollway_extauthz.stores.sqlite.rows import JOURNAL_COLUMNS, CounterOf, row_from
+from tollway_extauthz.stores.sqlite.rows import ROW_SELECT, CounterOf, row_from
 
 _PAGE: Final = 500
-_ROWS: Final = f"SELECT seq, {', '.join(JOURNAL_COLUMNS)} FROM journal"  # noqa: S608 - constants
-_PAGE_AFTER: Final = f"{_ROWS} WHERE seq > ? ORDER BY seq LIMIT {_PAGE}"
-_OF_HOLDS: Final = "SELECT value AS seq FROM ({0}) h, json_each('[' || h.rows || ']')"
+_PAGE_AFTER: Final = f"{ROW_SELECT} WHERE j.seq > ? ORDER BY j.seq LIMIT {_PAGE}"
+_OF_HOLDS: Final = (
+    "SELECT value AS seq FROM ({0}) h, json_each('[' || h.granted || h.rows || coalesce(',' || h.ended, '') || ']')"
+)
+_HOLD: Final = "SELECT granted, rows, ended FROM holds"
 _OF_CALL: Final = (
-    f"{_OF_HOLDS.format('SELECT rows FROM holds WHERE hold_id = ?1')} "  # noqa: S608 - constants
+    f"{_OF_HOLDS.format(f'{_HOLD} WHERE hold_id = ?1')} "  # noqa: S608 - constants
     "UNION SELECT seq FROM journal WHERE call_id = ?1 AND kind = 'refuse'"
 )
-_GRANTED: Final = "SELECT h.rows FROM journal g CROSS JOIN holds h ON h.granted = g.seq WHERE g.agent = ?1"
-_OF_AGENT: Final = f"{_OF_HOLDS.format(_GRANTED)} UNION SELECT seq FROM journal WHERE agent = ?1"  # noqa: S608
+_TOLD: Final = "FROM facts f CROSS JOIN journal j ON j.facts = f.id"
+_GRANTED: Final = (
+    f"SELECT h.granted, h.rows, h.ended {_TOLD} CROSS JOIN holds h ON h.granted = j.seq WHERE f.agent = ?1"
+)
+_OF_AGENT: Final = f"{_OF_HOLDS.format(_GRANTED)} UNION SELECT j.seq {_TOLD} WHERE f.agent = ?1"
 
 
 def rows(connection: sqlite3.Connection, of: CounterOf, calls: CallFilter = ALL_CALLS) -> Iterator[JournalRow]:
@@ -59,5 +64,5 @@ def _seqs(connection: sqlite3.Connection, calls: CallFilter) -> Sequence[int]:
 def _rows_at(connection: sqlite3.Connection, of: CounterOf, seqs: Sequence[int]) -> Iterator[JournalRow]:
     for first in range(0, len(seqs), _PAGE):
         page = seqs[first : first + _PAGE]
-        query = f"{_ROWS} WHERE seq IN ({', '.join('?' * len(page))}) ORDER BY seq"
+        query = f"{ROW_SELECT} WHERE j.seq IN ({', '.join('?' * len(page))}) ORDER BY j.seq"
         yield from (row_from(columns, of) for columns in connection.execute(query, page).fetchall())

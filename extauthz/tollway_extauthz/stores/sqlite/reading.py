@@ -7,15 +7,16 @@ from tollway.ledger import windows
 from tollway.ledger.arithmetic import Use, window_of
 from tollway.ledger.port import Counter, CounterState, Hold, Mismatch, Source
 from tollway_extauthz.stores.recount import Amounts, mismatches, recount
-from tollway_extauthz.stores.sqlite.counters import Counters, all_counters, find_counter
+from tollway_extauthz.stores.sqlite.counters import Counters, Known, all_counters, find_counter
 from tollway_extauthz.stores.sqlite.journal import rows
 from tollway_extauthz.stores.sqlite.rows import HOLD_SELECT, hold_from
 from tollway_extauthz.stores.sqlite.tables import USE
 
 _LEARNED = """
-SELECT g.agent, g.model, e.output_tokens FROM (
+SELECT f.agent, f.model, e.output_tokens FROM (
     SELECT seq, call_id, output_tokens FROM journal WHERE source = ? ORDER BY seq DESC LIMIT ?
-) e JOIN holds h ON h.hold_id = e.call_id JOIN journal g ON g.seq = h.granted ORDER BY e.seq
+) e JOIN holds h ON h.hold_id = e.call_id JOIN journal g ON g.seq = h.granted JOIN facts f ON f.id = g.facts
+ORDER BY e.seq
 """
 
 
@@ -31,15 +32,14 @@ def counter_states(
     latest = connection.execute("SELECT at FROM journal ORDER BY seq DESC LIMIT 1").fetchone()
     now = max(now, 0 if latest is None else latest[0])
     asked = all_counters(connection) if only is None else (find_counter(connection, each) for each in only)
-    states = (_state(connection, *each, now) for each in asked if each is not None)
+    states = (_state(connection, each, now) for each in asked if each is not None)
     return sorted((each for each in states if each.used or each.held), key=lambda each: each.counter.order)
 
 
-def _state(connection: sqlite3.Connection, counter_id: int, limit: int, counter: Counter, now: int) -> CounterState:
-    window = window_of(counter)
-    span = (windows.counted_from(window, now), windows.bucket(window, now))
-    use = Use(*connection.execute(USE, (counter_id, *span)).fetchone())
-    return CounterState(counter, limit, use.used, use.held, windows.resets_at(window, now))
+def _state(connection: sqlite3.Connection, known: Known, now: int) -> CounterState:
+    window = window_of(known.counter)
+    use = Use(*connection.execute(USE, (known.counter_id, *windows.span(window, now))).fetchone())
+    return CounterState(known.counter, known.amount, use.used, use.held, windows.resets_at(window, now))
 
 
 def find_mismatches(connection: sqlite3.Connection) -> Sequence[Mismatch]:

@@ -13,16 +13,19 @@ from typing import Final
 
 APPLICATION_ID: Final = 0x746F6C6C
 """`toll` in ASCII, in the file's header."""
-VERSION: Final = 2
+VERSION: Final = 3
 PAGE_SIZE: Final = 2048
 """Every page that a commit changed is written whole. Smaller ones would not hold a call's longest rows."""
 BUSY_TIMEOUT_S: Final = 1.5
 """Below the 2 s after which Envoy no longer waits for a decision."""
 
-# Amounts are 64-bit integers; STRICT makes a sum that overflows an error instead of a float. `facts` is JSON, so that a
-# fact more is no new schema; what is asked for has a column. Holds are found by id, and by deadline while open, the
-# rows of a call through its hold, refusals by call: no cost grows with the number of agents, quotas or ended calls.
-# What a grant costs is mostly the pages it changes, so nearly all goes to the end of a table, and indexes are few.
+# Amounts are 64-bit integers; STRICT makes a sum that overflows an error instead of a float. Facts that many calls
+# share are kept once, as JSON, so that a fact more is no new schema; what is asked for has a column. Holds are found by
+# id, and by deadline while open, the rows of a call through its hold, refusals by call: no cost grows with the number
+# of agents, quotas or ended calls. What a grant costs is mostly the pages it changes, so nearly all goes to the end of
+# a table, and indexes are few. A hold is what its rows say: `granted` the one it began with, `ended` the one that says
+# how it ended last, `rows` those between, each after a comma. `claims` is NULL while nothing but its end changed it:
+# then they are what its grant's entries say.
 SCHEMA: Final = """
 CREATE TABLE limits (
     id INTEGER PRIMARY KEY,
@@ -60,15 +63,26 @@ CREATE TABLE holds (
     hold_id TEXT NOT NULL UNIQUE,
     size INTEGER NOT NULL,
     deadline INTEGER NOT NULL,
-    claims TEXT NOT NULL,
-    source INTEGER,
-    requests INTEGER,
-    input_tokens INTEGER,
-    output_tokens INTEGER,
-    cost INTEGER,
-    rows TEXT NOT NULL
+    ended INTEGER,
+    rows TEXT NOT NULL DEFAULT '',
+    claims TEXT
 ) STRICT;
-CREATE INDEX holds_open ON holds (deadline) WHERE source IS NULL;
+CREATE INDEX holds_open ON holds (deadline) WHERE ended IS NULL;
+
+CREATE TABLE facts (
+    id INTEGER PRIMARY KEY,
+    digest BLOB NOT NULL UNIQUE,
+    content TEXT NOT NULL,
+    agent TEXT AS (content ->> 'agent'),
+    namespace TEXT AS (content ->> 'namespace'),
+    provider TEXT AS (content ->> 'provider'),
+    model TEXT AS (content ->> 'model'),
+    task TEXT AS (content ->> 'task'),
+    on_behalf_of TEXT AS (content ->> 'on_behalf_of'),
+    parent_call TEXT AS (content ->> 'parent_call'),
+    policy_digest TEXT AS (content ->> 'policy_digest')
+) STRICT;
+CREATE INDEX facts_agent ON facts (agent);
 
 CREATE TABLE journal (
     seq INTEGER PRIMARY KEY,
@@ -82,19 +96,15 @@ CREATE TABLE journal (
     input_tokens INTEGER,
     output_tokens INTEGER,
     cost INTEGER,
-    reason TEXT NOT NULL,
-    message TEXT NOT NULL,
-    previous_hash TEXT NOT NULL,
-    facts TEXT,
-    agent TEXT AS (facts ->> 'agent'),
-    model TEXT AS (facts ->> 'model'),
-    task TEXT AS (facts ->> 'task'),
-    on_behalf_of TEXT AS (facts ->> 'on_behalf_of'),
-    parent_call TEXT AS (facts ->> 'parent_call'),
-    policy_digest TEXT AS (facts ->> 'policy_digest')
+    facts INTEGER,
+    input_ceiling INTEGER,
+    checks TEXT,
+    reason TEXT NOT NULL DEFAULT '',
+    message TEXT NOT NULL DEFAULT '',
+    previous_hash TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE INDEX journal_refused ON journal (call_id) WHERE kind = 'refuse';
-CREATE INDEX journal_agent ON journal (agent) WHERE agent IS NOT NULL;
+CREATE INDEX journal_facts ON journal (facts) WHERE facts IS NOT NULL;
 
 CREATE TABLE checkpoints (
     name TEXT NOT NULL PRIMARY KEY,
@@ -168,13 +178,40 @@ def _check(path: Path) -> None:
     try:
         if path.stat().st_size == 0:
             raise UnusableLedger(f"{path} is empty: a ledger's file never is. {_RESTORE}")
+        _check_permissions(path)
         with closing(connect(path)) as connection:
             _check_header(path, connection)
             _check_pages(path, connection)
+            _check_writing(path, connection)
     except sqlite3.OperationalError as error:
         raise UnusableLedger(f"{path} cannot be opened: {error}. Check the path and its permissions.") from error
     except sqlite3.DatabaseError as error:
         raise UnusableLedger(f"{path} is no SQLite database, or is damaged: {error}. {_RESTORE}") from error
+
+
+def _check_permissions(path: Path) -> None:
+    """Before SQLite opens it: it would do so for reading only, and make files beside it that stay read-only."""
+    # Opening and closing them here would take away the locks that this process has on them.
+    for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm")), path.parent):
+        if each.exists() and not os.access(each, os.W_OK):
+            raise UnusableLedger(_not_writable(each))
+
+
+def _check_writing(path: Path, connection: sqlite3.Connection) -> None:
+    try:
+        connection.execute("PRAGMA busy_timeout = 0")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):  # then somebody else can write it
+            raise UnusableLedger(f"{_not_writable(path)} ({error})") from error
+
+
+def _not_writable(path: Path) -> str:
+    return (
+        f"{path} cannot be written. Check its permissions, and those of the ledger's file, of its -wal and -shm files "
+        "and of their directory."
+    )
 
 
 def _check_header(path: Path, connection: sqlite3.Connection) -> None:

@@ -4,21 +4,18 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Final
 
-import msgspec
-
-from tollway.ledger.port import CallFacts, Entry, JournalRow, RowKind, Source
+from tollway.ledger.port import JournalRow, RowKind, Source
 from tollway.ledger.seeding import Seeding
 from tollway_extauthz.stores.sqlite.counters import Counters
 from tollway_extauthz.stores.sqlite.journal import first_since
-from tollway_extauthz.stores.sqlite.rows import EntryJSON
+from tollway_extauthz.stores.sqlite.rows import decode_entries, entry_from, facts_from
 
 _PAGE: Final = 2_000
 _ROWS: Final = (
-    "SELECT seq, at, kind, call_id, entries, source, CASE kind WHEN 'grant' THEN facts END FROM journal "  # noqa: S608
-    f"WHERE seq > ? AND kind NOT IN ('refuse', 'seed') ORDER BY seq LIMIT {_PAGE}"
+    "SELECT j.seq, j.at, j.kind, j.call_id, j.entries, j.source, f.content, j.input_ceiling "  # noqa: S608
+    "FROM journal j LEFT JOIN facts f ON f.id = j.facts "
+    f"WHERE j.seq > ? AND j.kind NOT IN ('refuse', 'seed') ORDER BY j.seq LIMIT {_PAGE}"
 )
-_decode_entries: Final = msgspec.json.Decoder(list[EntryJSON]).decode
-_decode_facts: Final = msgspec.json.Decoder(CallFacts).decode
 
 
 def seeding_rows(connection: sqlite3.Connection, seeding: Seeding, since: int) -> Iterator[JournalRow]:
@@ -35,20 +32,16 @@ def seeding_rows(connection: sqlite3.Connection, seeding: Seeding, since: int) -
 
     last = max(seeding.reached, first_since(connection, since) - 1)
     while page := connection.execute(_ROWS, (last,)).fetchall():
-        for seq, at, kind, call_id, entries, source, facts in page:
-            ours = [each for each in _decode_entries(entries) if concerns(each.counter)]
+        for seq, at, kind, call_id, entries, source, content, ceiling in page:
+            ours = [each for each in decode_entries(entries) if concerns(each.counter)]
             if ours:
                 yield JournalRow(
                     seq,
                     at,
                     RowKind(kind),
                     call_id,
-                    tuple(_entry(each, counters) for each in ours),
-                    None if facts is None else _decode_facts(facts),
+                    tuple(entry_from(each, counters.of) for each in ours),
+                    None if content is None else facts_from(content, ceiling, None),
                     source=None if source is None else Source(source),
                 )
         last = page[-1][0]
-
-
-def _entry(entry: EntryJSON, counters: Counters) -> Entry:
-    return Entry(counters.of(entry.counter), entry.bucket, entry.held, entry.used, entry.limit)

@@ -1,0 +1,77 @@
+"""What every worker does: it decides about calls, and takes what Envoy's access-log service tells of their ends.
+
+Workers share nothing but the ledger. Whichever is asked about a call, any of them may be told how it ended.
+"""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from tollway.pricing.data import default_book
+from tollway_extauthz import access_log_service
+from tollway_extauthz.authorizer import Authorizer
+from tollway_extauthz.http2.server import ClientStream, GrpcServer, Unary
+from tollway_extauthz.learned import LearnedOutputs
+from tollway_extauthz.metrics import Metrics
+from tollway_extauthz.rounds import CHECK, Rounds
+from tollway_extauthz.rules import RuleSource
+from tollway_extauthz.settings import Settings
+from tollway_extauthz.settler import Settler
+from tollway_extauthz.stores.sqlite import SQLiteLedger
+
+_log = logging.getLogger(__name__)
+_GRACE_S = 5.0
+_REMEMBERED = 2000
+"""Calls of before this start, from which it is learned how long answers are."""
+
+
+class Worker:
+    """Its rules, its rounds, and the two sockets on which Envoy speaks to it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: SQLiteLedger,
+        clock: Callable[[], int],
+        wall_clock: Callable[[], int],
+        timer: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self.metrics = Metrics()
+        self.learned = LearnedOutputs(ledger.learned(_REMEMBERED))
+        self.rules = RuleSource(Path(settings.rules), Path(settings.issuers), settings.trust_domain, default_book())
+        self.rounds = Rounds(
+            lambda: self.rules.current,
+            ledger,
+            Authorizer(ledger, self.learned, clock, settings.hold_ms),
+            Settler(ledger, self.learned, self.metrics, clock, wall_clock, settings.hold_ms),
+            self.metrics,
+            clock,
+            wall_clock,
+            timer,
+            lambda: self._checks.flush(),
+            uncovered_allowed=settings.uncovered == "allow",
+        )
+        self._checks = GrpcServer({CHECK: Unary(self.rounds.ask)})
+        self._logs = GrpcServer({access_log_service.METHOD: ClientStream(self.rounds.tell)})
+
+    async def start(self) -> None:
+        """Serve. Raises `OSError`."""
+        await self._logs.start(self._settings.logs_socket)
+        await self._checks.start(self._settings.check_socket)
+        _log.info("ready on %s", self._settings.check_socket)
+
+    def refresh(self) -> None:
+        """Take the rules that are published, if they are others."""
+        if self.rules.refresh() and self.rules.current is not None:
+            self.metrics.generation = self.rules.current.generation
+
+    async def finish(self) -> None:
+        """Take no more calls, and decide about those that were asked."""
+        self._checks.stop_listening()
+        await self.rounds.finish(_GRACE_S)
+        self._checks.close()
+
+    def close(self) -> None:
+        """Hear no more of calls that end."""
+        self._logs.close()

@@ -1,0 +1,155 @@
+"""R04, R05: the API server, or the way to it, is slow, cut, overloaded, broken or gone. The operator, as a process,
+comes to the right end, obeys, and does not hammer.
+"""
+
+import itertools
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from clusters import Client, Cluster, path_of, running_cluster
+from operating.faulty_proxy import FaultyProxy
+from operating.operators import Running, agent, condition, install, operating, status, wait_for
+
+ROOT, TEAM = "tollway-system", "faults-team"
+PATIENCE = {"TOLLWAY_REQUEST_SECONDS": "2", "TOLLWAY_WATCH_SILENCE_SECONDS": "5", "TOLLWAY_LEASE_SECONDS": "4"}
+numbers = itertools.count()
+
+Json = Any
+
+
+@pytest.fixture(scope="module")
+def own(kube_binaries: Mapping[str, str]) -> Iterator[Cluster]:
+    """A cluster that is stopped and started."""
+    with running_cluster(kube_binaries) as cluster:
+        cluster.install_crds()
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def proxy(own: Cluster) -> Iterator[FaultyProxy]:
+    with FaultyProxy(own) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def operator(own: Cluster, proxy: FaultyProxy) -> Iterator[Running]:
+    account = install(own, ROOT, (TEAM,))
+    kubeconfig = proxy.kubeconfig(account.kubeconfig)
+    # It lists again only every ten minutes: what is found sooner is found by watching.
+    with operating(account, ROOT, kubeconfig, TOLLWAY_SECRET_NAMESPACES=TEAM, **PATIENCE) as running:
+        wait_for(lambda: own.admin.get(path_of("v1", "ConfigMap", ROOT, "tollway-gateway")).ok, "nothing happens")
+        yield running
+
+
+@pytest.fixture
+def admin(own: Cluster, operator: Running) -> Client:
+    return own.admin
+
+
+def declare(admin: Client) -> str:
+    name = f"agent-{next(numbers)}"
+    admin.create(agent(name, TEAM, svid={"delivery": "Secret"})).expect()
+    return name
+
+
+def is_ready(admin: Client, name: str) -> bool:
+    return condition(status(admin, "AgentIdentity", name, TEAM), "Ready")[0] == "True"
+
+
+def ready(admin: Client, name: str) -> Json:
+    wait_for(lambda: is_ready(admin, name), "not ready", 90)
+    return status(admin, "AgentIdentity", name, TEAM)
+
+
+def test_R04_cut_watches_are_taken_up_again(admin: Client, proxy: FaultyProxy) -> None:
+    for _ in range(3):
+        assert proxy.cut_watches() > 5
+        ready(admin, declare(admin))
+
+
+def test_R04_a_watch_whose_version_is_gone_lists_again(admin: Client, proxy: FaultyProxy) -> None:
+    name = f"agent-{next(numbers)}"
+    with proxy.doing(watch_error=410) as began:
+        proxy.cut_watches()
+        wait_for(lambda: [each for each in proxy.since(began) if each.watches], "nobody watches")
+        admin.create(agent(name, TEAM, svid={"delivery": "Secret"})).expect()
+        ready(admin, name)
+        assert len(proxy.since(began)) / (time.monotonic() - began) < 60
+    ready(admin, declare(admin))
+
+
+def test_R05_what_the_server_asks_to_wait_is_waited(admin: Client, proxy: FaultyProxy) -> None:
+    name = declare(admin)
+    ready(admin, name)
+    with proxy.doing(answer=(429, {"Retry-After": "3"})) as began:
+        other = declare(admin)
+        wait_for(lambda: _writes(proxy, began), "it does not try")
+        time.sleep(5)
+        asked = [each.at for each in proxy.since(began) if not each.watches]
+    # One client with one gate: a handful that were on their way, then silence for three seconds, and so on.
+    bursts = [later - earlier for earlier, later in itertools.pairwise(asked) if later - earlier > 1]
+    assert all(pause > 2.5 for pause in bursts), bursts
+    assert len(asked) <= 20, len(asked)
+    ready(admin, other)
+
+
+def _writes(proxy: FaultyProxy, began: float) -> list[object]:
+    return [each for each in proxy.since(began) if each.method != "GET"]
+
+
+def test_R05_a_broken_server_is_not_hammered_and_nothing_flaps(admin: Client, proxy: FaultyProxy) -> None:
+    name = declare(admin)
+    before = ready(admin, name)
+    secret = path_of("v1", "Secret", TEAM, f"tollway-svid-{name}")
+    version = admin.get(secret).expect()["metadata"]["resourceVersion"]
+    with proxy.doing(answer=(503, {})) as began:
+        other = declare(admin)
+        time.sleep(6)
+        asked = [each for each in proxy.since(began) if not each.watches]
+    assert 2 <= len(asked) <= 60, len(asked)
+    ready(admin, other)
+    assert status(admin, "AgentIdentity", name, TEAM) == before
+    assert admin.get(secret).expect()["metadata"]["resourceVersion"] == version
+
+
+def test_R05_a_server_that_does_not_answer_is_waited_for(admin: Client, proxy: FaultyProxy) -> None:
+    name = declare(admin)
+    before = ready(admin, name)
+    with proxy.doing(stalled=True) as began:
+        other = declare(admin)
+        time.sleep(8)
+        assert len(proxy.since(began)) < 80
+    ready(admin, other)
+    assert status(admin, "AgentIdentity", name, TEAM) == before
+
+
+def test_R07_an_api_server_that_was_gone_is_found_again(admin: Client, own: Cluster, proxy: FaultyProxy) -> None:
+    name = declare(admin)
+    before = ready(admin, name)
+    own.kill("kube-apiserver")
+    time.sleep(6)
+    own.start_api_server()
+    other = declare(admin)
+    ready(admin, other)
+    assert status(admin, "AgentIdentity", name, TEAM) == before
+
+
+def test_R04_an_event_that_nobody_ever_hears_of_is_found_by_listing(
+    own: Cluster, proxy: FaultyProxy, operator: Running
+) -> None:
+    account = own.service_account(ROOT, "tollway-operator")
+    operator.end()
+    with operating(
+        account,
+        ROOT,
+        proxy.kubeconfig(account.kubeconfig),
+        TOLLWAY_SECRET_NAMESPACES=TEAM,
+        TOLLWAY_RESYNC_SECONDS="3",
+        **PATIENCE,
+    ):
+        ready(own.admin, declare(own.admin))
+        with proxy.doing(dropped=lambda line: b'"AgentIdentity"' in line):
+            ready(own.admin, declare(own.admin))

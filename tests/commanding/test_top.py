@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -123,9 +124,12 @@ def test_in_a_pipe_it_writes_plain_lines_again_and_again_until_nobody_reads(inst
 @pytest.mark.parametrize("ending", [b"q", signal.SIGINT], ids=["q", "Ctrl-C"])
 def test_on_a_terminal_it_lives_sorts_on_s_and_ends_on(instance, ending: bytes | signal.Signals) -> None:
     instance.answers["GET /top"] = (200, ANSWER)
+    # Whoever started the tests in the background has Ctrl-C ignored, and every process that we start with it.
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     terminal, inside = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200", "LINES": "50"}
     running = subprocess.Popen(command(instance), stdin=inside, stdout=inside, env=environment)
+    signal.signal(signal.SIGINT, usual)
     os.close(inside)
     seen(terminal, "Sorted by cost")
     os.write(terminal, b"s")
@@ -141,8 +145,9 @@ def test_on_a_terminal_it_lives_sorts_on_s_and_ends_on(instance, ending: bytes |
 
 def read_to_the_end(terminal: int) -> None:
     """As a terminal does: a program cannot end while nobody takes what it writes."""
+    until = time.monotonic() + 20
     with contextlib.suppress(OSError):  # EIO: nobody has the other side any more
-        while select.select([terminal], [], [], 10)[0]:
+        while time.monotonic() < until and select.select([terminal], [], [], 10)[0]:
             os.read(terminal, 65_536)
 
 

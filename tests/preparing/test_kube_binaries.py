@@ -1,4 +1,4 @@
-"""Where the tests get Kubernetes from: what is there is taken, what is missing is said, and CI may not do without."""
+"""Where the tests get Kubernetes from: what is there is taken, what is missing is said, and may be required."""
 
 import json
 import subprocess
@@ -57,13 +57,15 @@ def test_where_there_is_none_the_tool_says_what_would_help(tmp_path: Path, argum
     assert "install Go 1.26 and run `make kube`, or point KUBEBUILDER_ASSETS" in done.stderr
 
 
-@pytest.mark.parametrize(("ci", "outcome", "code"), [("", "1 skipped", 0), ("true", "1 error", 1)], ids=["here", "CI"])
-def test_without_kubernetes_tests_are_skipped_loudly_and_in_ci_they_fail(
-    tmp_path: Path, ci: str, outcome: str, code: int
+@pytest.mark.parametrize(
+    ("cluster", "outcome", "code"), [("", "1 skipped", 0), ("required", "1 error", 1)], ids=["usually", "required"]
+)
+def test_without_kubernetes_tests_are_skipped_loudly_and_fail_where_it_is_required(
+    tmp_path: Path, cluster: str, outcome: str, code: int
 ) -> None:
     test = "tests/resources/test_in_the_cluster.py::test_what_has_no_status_yet_is_listed_too"
     pytest_ = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test]
-    done = run(tmp_path, *pytest_, CI=ci, PYTHONDONTWRITEBYTECODE="1")
+    done = run(tmp_path, *pytest_, TOLLWAY_CLUSTER=cluster, PYTHONDONTWRITEBYTECODE="1")
     assert outcome in done.stdout
     assert "no Kubernetes for the tests" in done.stdout
     assert done.returncode == code

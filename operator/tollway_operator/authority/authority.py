@@ -16,6 +16,7 @@ from typing import Final, Self
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tollway.identity.root_change import Root, signer_of
 from tollway.identity.rotation import Step, ca_validity, leaf_validity, next_step
 from tollway.identity.spiffe_id import SPIFFEID, TrustDomain, agent_path
 from tollway.resources.models import KeyType
@@ -30,7 +31,7 @@ from tollway_operator.authority.certificates import (
     validity_of,
 )
 from tollway_operator.authority.root import BroughtRoot, UnusableRoot, generate_root, read_root
-from tollway_operator.authority.state import State, UnreadableState, decode, encode
+from tollway_operator.authority.state import Line, State, UnreadableState, decode, encode
 
 STATE_FILE: Final = "authority.json"
 
@@ -97,7 +98,7 @@ class Authority:
 
         if path.exists():
             authority = cls(_load(path, trust_domain), save)
-            _check_same_root(authority._state.root, brought, trust_domain, now, path)
+            _check_same_root(authority._state, brought, trust_domain, now, path)
         else:
             authority = cls(new_state(trust_domain, now, brought), save)
             save(authority._state)
@@ -108,13 +109,23 @@ class Authority:
     def trust_domain(self) -> TrustDomain:
         return self._state.trust_domain
 
+    @property
+    def state(self) -> State:
+        return self._state
+
     def rotate(self, now: int) -> bool:
         """Do with the signing CAs what is due; says whether `issuers_pem` changed.
 
         Raises `CannotSign` when no signing CA can be made because the root is not valid, and `OSError`; then
         nothing has changed.
         """
-        state = rotated(self._state, now)
+        return self.become(rotated(self._state, now))
+
+    def become(self, state: State) -> bool:
+        """Go on from this state, made of `state`: written down before it is used. Says whether it is another one.
+
+        Raises `OSError`; then nothing has changed.
+        """
         if state is self._state:
             return False
         self._save(state)
@@ -141,9 +152,9 @@ class Authority:
         of another trust domain or not of our form, a life of more than 4 h, a curve that is not P-256 or P-384) and
         `CannotSign` when `rotate` was not called in time.
         """
-        issuer = self._state.active
         _check_issuable(spiffe_id, self.trust_domain)
         _check_curve(public_key)
+        issuer = self._state.line(signer_of(self._state.change, spiffe_id)).active
         if not issuer.validity.can_sign(now):
             raise CannotSign("the active signing CA is not valid now; rotate the authority first")
         validity = leaf_validity(now, ttl_ms, issuer.validity)
@@ -152,7 +163,7 @@ class Authority:
         return Signed(spiffe_id, chain, validity.not_before, validity.not_after, certificate.serial_number)
 
     def bundle(self) -> TrustBundle:
-        return TrustBundle(self.trust_domain, self._state.sequence, (self._state.root.certificate,))
+        return bundle_of(self._state)
 
     def trust_bundle(self) -> bytes:
         """What verifies our SVIDs: the SPIFFE bundle, JSON."""
@@ -164,10 +175,17 @@ class Authority:
 
     def issuers_pem(self) -> bytes:
         """Every signing CA whose leaves may be presented: the active, the prepared, and the retired ones not yet
-        expired."""
-        state = self._state
-        prepared = [state.prepared.certificate] if state.prepared else []
-        return b"".join(map(certificate_pem, [state.active.certificate, *prepared, *state.retired]))
+        expired. While the root is being changed, those of both roots."""
+        return issuers_of(self._state)
+
+
+def bundle_of(state: State) -> TrustBundle:
+    return TrustBundle(state.trust_domain, state.sequence, tuple(line.root.certificate for line in state.lines))
+
+
+def issuers_of(state: State) -> bytes:
+    """PEM."""
+    return b"".join(certificate_pem(issuer) for line in state.lines for issuer in line.issuers)
 
 
 def _load(path: Path, trust_domain: TrustDomain) -> State:
@@ -186,8 +204,11 @@ def _load(path: Path, trust_domain: TrustDomain) -> State:
     return state
 
 
-def _check_same_root(root: CA, brought: BroughtRoot | None, trust_domain: TrustDomain, now: int, path: Path) -> None:
-    if brought and read_root(brought, trust_domain, now).certificate != root.certificate:
+def _check_same_root(
+    state: State, brought: BroughtRoot | None, trust_domain: TrustDomain, now: int, path: Path
+) -> None:
+    known = [line.root.certificate for line in state.lines]
+    if brought and read_root(brought, trust_domain, now).certificate not in known:
         raise UnusableRoot(
             f"the authority in {path} has another root already, and what that signed would become invalid; "
             "use a new directory for a new root"
@@ -195,17 +216,36 @@ def _check_same_root(root: CA, brought: BroughtRoot | None, trust_domain: TrustD
 
 
 def rotated(state: State, now: int) -> State:
-    """`state` with everything done that is due; itself where nothing is. Raises `CannotSign`."""
-    while (step := next_step(state.slots, state.root.validity, now)) is not Step.KEEP:
-        state = _ROTATION[step](state, now)
+    """`state` with everything done to its signing CAs that is due; itself where nothing is. Raises `CannotSign`."""
+    for root in state.change.rule.bundle:
+        before = state.line(root)
+        after = _rotated(before, state, root, now)
+        if after is not before:
+            state = state.with_line(root, after)
     return state
+
+
+def _rotated(line: Line, state: State, root: Root, now: int) -> Line:
+    rule = state.change.rule
+    if root not in (rule.agents, rule.gateway) and not ca_validity(now, line.root.validity).can_sign(now):
+        # It may end while the other signs: that stops nobody.
+        return line
+    while (step := next_step(line.slots, line.root.validity, now)) is not Step.KEEP:
+        line = _ROTATION[step](line, state.trust_domain, now)
+    return line
 
 
 def new_state(trust_domain: TrustDomain, now: int, brought: BroughtRoot | None) -> State:
     """A new authority, with a root of its own or the `brought` one. Raises `UnusableRoot` and `CannotSign`."""
     root = read_root(brought, trust_domain, now) if brought else generate_root(trust_domain, now)
     # The time in seconds, so that the sequence also grows when an authority is made anew.
-    return State(trust_domain, now // 1000, root, _new_ca(trust_domain, root, now))
+    line = new_line(trust_domain, root, now)
+    return State(trust_domain, now // 1000, line.root, line.active)
+
+
+def new_line(trust_domain: TrustDomain, root: CA, now: int) -> Line:
+    """A root with its first signing CA. Raises `CannotSign`."""
+    return Line(root, _new_ca(trust_domain, root, now))
 
 
 def _new_ca(trust_domain: TrustDomain, root: CA, now: int) -> CA:
@@ -218,27 +258,27 @@ def _new_ca(trust_domain: TrustDomain, root: CA, now: int) -> CA:
     return signing_ca(trust_domain, root, validity)
 
 
-def _forget(state: State, now: int) -> State:
-    return replace(state, retired=tuple(each for each in state.retired if now <= validity_of(each).not_after))
+def _forget(line: Line, _: TrustDomain, now: int) -> Line:
+    return replace(line, retired=tuple(each for each in line.retired if now <= validity_of(each).not_after))
 
 
-def _activate(state: State, now: int) -> State:
+def _activate(line: Line, trust_domain: TrustDomain, now: int) -> Line:
     # `next_step` says this only when there is a prepared CA.
-    active = state.prepared or _new_ca(state.trust_domain, state.root, now)
-    return replace(state, active=active, prepared=None, retired=(*state.retired, state.active.certificate))
+    active = line.prepared or _new_ca(trust_domain, line.root, now)
+    return replace(line, active=active, prepared=None, retired=(*line.retired, line.active.certificate))
 
 
-def _replace(state: State, now: int) -> State:
-    active = _new_ca(state.trust_domain, state.root, now)
-    gone = [ca.certificate for ca in (state.active, state.prepared) if ca]
-    return replace(state, active=active, prepared=None, retired=(*state.retired, *gone))
+def _replace(line: Line, trust_domain: TrustDomain, now: int) -> Line:
+    active = _new_ca(trust_domain, line.root, now)
+    gone = [ca.certificate for ca in (line.active, line.prepared) if ca]
+    return replace(line, active=active, prepared=None, retired=(*line.retired, *gone))
 
 
-def _prepare(state: State, now: int) -> State:
-    return replace(state, prepared=_new_ca(state.trust_domain, state.root, now))
+def _prepare(line: Line, trust_domain: TrustDomain, now: int) -> Line:
+    return replace(line, prepared=_new_ca(trust_domain, line.root, now))
 
 
-_ROTATION: Final[Mapping[Step, Callable[[State, int], State]]] = {
+_ROTATION: Final[Mapping[Step, Callable[[Line, TrustDomain, int], Line]]] = {
     Step.FORGET: _forget,
     Step.ACTIVATE: _activate,
     Step.REPLACE: _replace,

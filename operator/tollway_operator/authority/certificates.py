@@ -37,6 +37,8 @@ _CA_USAGE: Final = x509.KeyUsage(**{**NO_USAGE, "key_cert_sign": True})
 _LEAF_USAGE: Final = x509.KeyUsage(**{**NO_USAGE, "digital_signature": True})
 _LEAF_PURPOSES: Final = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
 _EMPTY_NAME: Final = x509.Name([])
+_ORGANIZATION: Final = "Tollway"
+_ROOT_NAME: Final = "Tollway root"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,15 @@ def root_ca(trust_domain: TrustDomain, validity: Validity) -> CA:
     """A new self-signed root."""
     key = ec.generate_private_key(ec.SECP256R1())
     serial = x509.random_serial_number()
-    name = _ca_name("Tollway root", serial)
+    name = _ca_name(_ROOT_NAME, serial)
     return CA(_sign(name, key.public_key(), serial, validity, _ca_extensions(trust_domain, None), name, key), key)
+
+
+def is_generated(root: x509.Certificate) -> bool:
+    """Whether `root_ca` made it, as its name says: then another one may be made without asking anybody."""
+    names = root.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    names += root.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return [name.value for name in names] == [_ORGANIZATION, _ROOT_NAME]
 
 
 def signing_ca(trust_domain: TrustDomain, root: CA, validity: Validity) -> CA:
@@ -115,7 +124,7 @@ def _ca_name(role: str, serial: int) -> x509.Name:
     # The serial number keeps the names of successive CAs apart: chains are built by name.
     return x509.Name(
         [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Tollway"),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, _ORGANIZATION),
             x509.NameAttribute(NameOID.COMMON_NAME, role),
             x509.NameAttribute(NameOID.SERIAL_NUMBER, f"{serial:x}"),
         ]

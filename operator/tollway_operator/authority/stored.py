@@ -4,8 +4,10 @@ What is not written down is not used: a new signing CA signs after the API serve
 what the winner wrote, so two operators have one CA.
 """
 
+import asyncio
 import base64
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +16,7 @@ from tollway_operator.authority.authority import Authority, new_state, rotated
 from tollway_operator.authority.root import BroughtRoot
 from tollway_operator.authority.state import State, UnreadableState, decode, encode
 from tollway_operator.cluster.client import Client
+from tollway_operator.cluster.errors import Conflict
 from tollway_operator.cluster.kinds import SECRET, Object
 from tollway_operator.names import AUTHORITY, AUTHORITY_KEY, BROUGHT_ROOT, OUR_LABELS
 
@@ -35,6 +38,9 @@ class StoredAuthority:
         self._trust_domain = trust_domain
         self._namespace = root_namespace
         self._stored: _Stored | None = None
+        self._forgotten = 0
+        # Of two who read or write at once the slower would put an older version back into memory.
+        self._one_at_a_time = asyncio.Lock()
 
     @property
     def resource_version(self) -> str:
@@ -43,6 +49,7 @@ class StoredAuthority:
 
     def forget(self) -> None:
         self._stored = None
+        self._forgotten += 1
 
     def current(self) -> Authority | None:
         """The authority as it was last read or written; it may have been rotated since by nobody but us."""
@@ -53,13 +60,19 @@ class StoredAuthority:
 
         Raises `ClusterError`, `UnreadableState`, `UnusableRoot`, `CannotSign`; then nothing has changed.
         """
-        stored = self._stored or await self._read() or await self._create(now)
-        state = rotated(stored.state, now)
-        if state is not stored.state:
-            stored = await self._replace(state, stored.resource_version)
-            _log.info("the signing CAs were rotated")
-        self._stored = stored
-        return Authority(state, _refuse)
+        return await self.stepped(now, lambda state: state)
+
+    async def stepped(self, now: int, step: Callable[[State], State]) -> Authority:
+        """The same, with a step of a root change, made of what is written, in the same write; errors as `ready`, and
+        those of `step`."""
+        async with self._one_at_a_time:
+            stored = self._stored or await self._latest() or await self._create(now)
+            state = rotated(step(stored.state), now)
+            if state is not stored.state:
+                before, stored = stored, await self._replace(state, stored.resource_version)
+                _log.info("%s", _said(before.state, state))
+            self._stored = stored
+            return Authority(state, _refuse)
 
     async def restore(self) -> None:
         """Somebody removed the Secret: put back what is in use, rather than begin anew with another root."""
@@ -68,6 +81,14 @@ class StoredAuthority:
         _log.warning("Secret %s/%s was removed, and is put back", self._namespace, AUTHORITY)
         content = self._content(self._stored.state)
         self._stored = _Stored(self._stored.state, _version(await self._client.create(SECRET, content)))
+
+    async def _latest(self) -> _Stored | None:
+        """What was read when nobody said meanwhile that there is something newer."""
+        while True:
+            forgotten = self._forgotten
+            found = await self._read()
+            if self._forgotten == forgotten:
+                return found
 
     async def _read(self) -> _Stored | None:
         found = await self._client.get(SECRET, AUTHORITY, self._namespace)
@@ -98,7 +119,12 @@ class StoredAuthority:
 
     async def _replace(self, state: State, version: str) -> _Stored:
         content = self._content(state, version)
-        return _Stored(state, _version(await self._client.replace(SECRET, content)))
+        try:
+            return _Stored(state, _version(await self._client.replace(SECRET, content)))
+        except Conflict:
+            # What is remembered is old, whether or not the watch says so.
+            self.forget()
+            raise
 
     async def _brought(self) -> BroughtRoot | None:
         found = await self._client.get(SECRET, BROUGHT_ROOT, self._namespace)
@@ -118,6 +144,12 @@ class StoredAuthority:
 
 def _version(content: Object) -> str:
     return str(content["metadata"]["resourceVersion"])
+
+
+def _said(before: State, after: State) -> str:
+    if before.change.phase is after.change.phase:
+        return "the signing CAs were rotated"
+    return f"the change of the root is {after.change.phase} now, after {before.change.phase}"
 
 
 def _refuse(_: State) -> None:

@@ -8,7 +8,7 @@ told to open a new one, and the old one is drained before it goes.
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
@@ -43,6 +43,15 @@ class Line(msgspec.Struct, frozen=True):
     type: str | None = None
 
 
+class _Of(msgspec.Struct):
+    """Of which call a line is; nearly all are of calls that the access-log service told of before."""
+
+    id: str | None = None
+
+
+_of: Final = msgspec.json.Decoder(_Of).decode
+
+
 class Checkpoints(Protocol):
     def checkpoint(self, name: str) -> str | None: ...
 
@@ -70,7 +79,7 @@ class AccessLogFile:
     """Follows one file; one task polls.
 
     `take` gets what some lines tell, and what to call, in the same transaction, so that they are not read again. Where
-    it raises they are. `reopen` tells Envoy to open its log anew.
+    it raises they are. `reopen` tells Envoy to open its log anew. Lines about calls that `is_settled` are passed over.
     """
 
     def __init__(
@@ -80,6 +89,7 @@ class AccessLogFile:
         take: Callable[[Sequence[CallEnd], Callable[[], None]], None],
         reopen: Callable[[], Awaitable[None]],
         rotate_at: int = _ROTATE_AT,
+        is_settled: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._path = path
         self._old = path.with_name(path.name + ".old")
@@ -87,6 +97,7 @@ class AccessLogFile:
         self._take = take
         self._reopen = reopen
         self._rotate_at = rotate_at
+        self._is_settled = is_settled
         self._file: BinaryIO | None = None
         self._offset = 0
 
@@ -142,12 +153,19 @@ class AccessLogFile:
 
     def _take_lines(self, complete: bytes) -> int:
         assert self._file is not None  # noqa: S101 - `poll` opened it
-        ends = list(_ends(complete))
+        ends = [call_end(line) for text in complete.split(b"\n") if (line := self._read_line(text)) is not None]
         offset = self._offset + len(complete) + 1
         place = f"{_inode(self._file)} {offset}"
         self._take(ends, lambda: self._checkpoints.set_checkpoint(_CHECKPOINT, place))
         self._offset = offset
-        return len(ends)
+        return complete.count(b"\n") + 1
+
+    def _read_line(self, text: bytes) -> Line | None:
+        try:
+            call_id = _of(text).id
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            call_id = None
+        return None if call_id is not None and self._is_settled(call_id) else _readable(text)
 
     async def _rotate(self) -> int:
         """Rename, have Envoy write elsewhere, drain what it still wrote, and only then remove."""
@@ -173,13 +191,6 @@ def _taken(checkpoints: Checkpoints) -> tuple[int, int]:
 
 def _inode(file: BinaryIO) -> int:
     return Path(f"/proc/self/fd/{file.fileno()}").stat().st_ino
-
-
-def _ends(lines: bytes) -> Iterator[CallEnd]:
-    for text in lines.split(b"\n"):
-        line = _readable(text)
-        if line is not None:
-            yield call_end(line)
 
 
 def _readable(text: bytes) -> Line | None:

@@ -8,6 +8,7 @@ reads no file, and ends with the process that started it. A body that kills it i
 import asyncio
 import contextlib
 import fcntl
+import os
 import sys
 from collections.abc import Callable
 from struct import Struct
@@ -22,6 +23,8 @@ from tollway.providers.registry import family_of
 BIG: Final = 64 * 1024
 """Bytes from which on a body is read elsewhere: about a millisecond's work."""
 _IDLE_S: Final = 30.0
+_LESS_URGENT: Final = 10
+"""Who sends megabytes has time; where all cores are busy, small calls go first."""
 _PIPE_BYTES: Final = 1 << 20
 _LENGTHS: Final = Struct(">II")  # of what comes next: which call, and the body
 _LENGTH: Final = Struct(">I")
@@ -154,4 +157,5 @@ def read_one(asked: bytes, body: bytes) -> bytes:
 
 
 if __name__ == "__main__":
+    os.nice(_LESS_URGENT)
     serve(sys.stdin.buffer, sys.stdout.buffer, read_one)

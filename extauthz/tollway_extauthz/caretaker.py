@@ -36,7 +36,9 @@ class Caretaker:
         self._clock = clock
         self._hold_ms = settings.hold_ms
         self._has_others = bool(settings.other_workers)
-        self._log_file = AccessLogFile(Path(settings.access_log), ledger, rounds.take_lines, self._reopen)
+        self._log_file = AccessLogFile(
+            Path(settings.access_log), ledger, rounds.take_lines, self._reopen, is_settled=rounds.is_settled
+        )
         self._following = asyncio.Lock()
         self._gateway = GatewayLife(self._gateway_socket, clock, wall_clock, self._end_older)
 

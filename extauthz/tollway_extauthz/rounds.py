@@ -36,6 +36,7 @@ from tollway_extauthz.wire.envoy_subset_pb2 import CheckRequest
 _log = logging.getLogger(__name__)
 CHECK: Final = "/envoy.service.auth.v3.Authorization/Check"
 _CALL_ID: Final = re.compile(r"[!-~]{1,128}")
+_ENDS_WITHIN_S: Final = 0.002
 _LOOK_AGAIN_S: Final = 0.01
 """While calls wait: how often it is looked what other processes gave back, and whose time is up."""
 
@@ -102,6 +103,7 @@ class Rounds:
         self._bodies = BodyReader()
         self._reading: set[asyncio.Task[None]] = set()
         self._is_due = False
+        self._is_remembered = False
         self._looking: asyncio.TimerHandle | None = None
         self._given_back = False
         self._changes = 0
@@ -137,7 +139,17 @@ class Rounds:
             return
         self._metrics.log_entries("service", len(ends))
         self._ends += ends
-        self._soon()
+        if self._waiting:
+            self._soon()
+        elif not self._is_remembered:
+            # Nobody waits for what they give back: the next question's round, which mostly comes first, takes them
+            # along.
+            self._is_remembered = True
+            asyncio.get_running_loop().call_later(_ENDS_WITHIN_S, self._remember_ends)
+
+    def is_settled(self, call_id: str) -> bool:
+        """Whether nobody needs to tell of this call any more."""
+        return self._settler.is_settled(call_id)
 
     def take_lines(self, ends: Sequence[CallEnd], note: Callable[[], None]) -> None:
         """What the access-log file tells, and, by `note`, how far it was read: both at once, or neither.
@@ -179,6 +191,11 @@ class Rounds:
         if not self._is_due:
             self._is_due = True
             asyncio.get_running_loop().call_soon(self._run)
+
+    def _remember_ends(self) -> None:
+        self._is_remembered = False
+        if self._ends:
+            self._soon()
 
     def _run(self) -> None:
         """One round."""

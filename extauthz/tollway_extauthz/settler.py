@@ -78,9 +78,13 @@ class Settler:
         self._ended: list[_Ended] = []
         self._now_final: list[str] = []
 
+    def is_settled(self, call_id: str) -> bool:
+        """Whether nothing better can be known of the call than is known."""
+        return call_id in self._final
+
     def is_news(self, end: CallEnd) -> bool:
-        """Whether more can be known of the call by this than is known."""
-        return end.call_id not in self._final
+        """Whether more can be known of its call by this than is known."""
+        return not self.is_settled(end.call_id)
 
     @property
     def gave_back(self) -> bool:

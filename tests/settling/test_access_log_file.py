@@ -189,6 +189,22 @@ async def test_a_line_written_while_envoy_reopens_is_taken(setting: Setting) -> 
     assert setting.taken == ["a", "late"]
 
 
+async def test_lines_about_settled_calls_are_passed_over(tmp_path: Path) -> None:
+    taken: list[str] = []
+
+    def take(ends: Sequence[CallEnd], note: Callable[[], None]) -> None:
+        taken.extend(end.call_id for end in ends)
+        note()
+
+    with contextlib.closing(Envoy(tmp_path / "access.log")) as envoy:
+        envoy.log("a", "b", "c")
+        ledger = MemoryLedger()
+        log = AccessLogFile(tmp_path / "access.log", ledger, take, envoy.reopen, is_settled=lambda call: call == "b")
+        assert await log.poll() == 3
+        log.close()
+    assert taken == ["a", "c"]
+
+
 async def test_a_missing_file_is_not_an_error(tmp_path: Path) -> None:
     log = AccessLogFile(tmp_path / "none.log", MemoryLedger(), lambda *_: None, lambda: None)  # type: ignore[arg-type, return-value]
     assert await log.poll() == 0

@@ -40,7 +40,7 @@ from tollway_extauthz.stores.transacting import TransactingLedger
 
 _CHECKPOINT_AT: Final = 4 << 20
 """Size of the WAL from which `sync` moves it into the database, so that no caller has to."""
-_CACHE_KIB: Final = 32_768
+_CACHE_KIB: Final = 16_384
 """So that the upper pages of every index stay in memory, however many counters and calls there are."""
 _PAGES_BEFORE_A_CALLER_MUST: Final = 16_384
 

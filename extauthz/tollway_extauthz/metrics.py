@@ -29,7 +29,10 @@ _COUNTERS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     _TOKENS: ("Settled tokens.", ("provider", "type")),
     _COST: ("Settled cost in nano-USD.", ("provider",)),
     "tollway_over_ceiling": ("Calls that consumed more than they held.", ("provider",)),
-    "tollway_access_log_entries": ("Access-log entries read, by way.", ("way",)),
+    "tollway_access_log_entries": (
+        "Access-log entries taken: by the service, and by the file those that it had not told.",
+        ("way",),
+    ),
 }
 
 

@@ -251,7 +251,8 @@ class Rounds:
 
     def _undone(self, arrived: Sequence[_Case], problem: Exception) -> None:
         """The transaction failed: what was decided in it was not. The access-log file tells its ends again."""
-        _log.error("a round was undone, and its calls are refused: %s", problem, exc_info=not _is_known(problem))
+        is_known = isinstance(problem, LedgerUnavailable)
+        _log.error("a round was undone, and its calls are refused: %s", problem, exc_info=not is_known)
         self._settler.forget()
         self._decided = list(dict.fromkeys((*self._decided, *arrived)))
         for case in self._decided:
@@ -366,7 +367,3 @@ class Rounds:
             self._undecided(case)
             self._decided.append(case)
         self._soon()
-
-
-def _is_known(problem: Exception) -> bool:
-    return isinstance(problem, LedgerUnavailable)

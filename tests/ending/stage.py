@@ -16,6 +16,7 @@ from typing import Any
 
 from ending.acting_provider import CAP, ActingProvider, Bill
 from installations import Installation, agent, children_of, provider, quota, running, secret, wait_until
+from ports import nobodys_port
 
 FLUSH_S = 0.1
 """How often Envoy writes its access log to the disk."""
@@ -300,8 +301,6 @@ class Stage:
 
 
 def documents(acting: ActingProvider, *more: Mapping[str, Any]) -> list[dict[str, Any]]:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        nobody = closed.getsockname()[1]
     priced = {"prices": [{"model": "in-house", "input": "0.15", "output": "0.60"}]}
     known = {"models": [{"name": "in-house", "hiddenOutput": False, "maxOutputTokens": 4096}]}
     endpoint = acting.endpoint
@@ -310,7 +309,7 @@ def documents(acting: ActingProvider, *more: Mapping[str, Any]) -> list[dict[str
         provider(endpoint=endpoint, default=True),
         provider("compatible", type="OpenAICompatible", endpoint=endpoint, **priced, **known),
         provider("anthropic", type="Anthropic", endpoint=endpoint),
-        provider("nobody", endpoint=f"http://127.0.0.1:{nobody}"),
+        provider("nobody", endpoint=f"http://127.0.0.1:{nobodys_port()}"),
         agent("caller"),
         quota("plenty", *LIMITS),
         *(dict(each) for each in more),

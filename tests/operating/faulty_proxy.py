@@ -14,7 +14,8 @@ import aiohttp
 import yaml
 from aiohttp import web
 
-from clusters import Cluster, free_ports
+from clusters import Cluster
+from ports import free_port
 
 _PASSED_ON: Final = ("Authorization", "Content-Type", "Accept")
 
@@ -45,7 +46,7 @@ class FaultyProxy:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        [self.port] = free_ports(1)
+        self.port = free_port()
         self.faults = Faults()
         self.asked: list[Asked] = []
         self._streams: set[asyncio.Task[object]] = set()

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.json_format import MessageToDict
 
+from ports import free_port
 from tollway.identity.spiffe_id import DEFAULT_TRUST_DOMAIN, SPIFFEID, agent_id, gateway_id
 from tollway.resources.models import AIProvider, Endpoint, KeyType, Meta, ProviderType, SecretKeyRef
 from tollway_extauthz.wire.envoy_subset_pb2 import (
@@ -481,10 +482,3 @@ def eventually(find: Callable[[], T | None], seconds: float = 5) -> T:
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ports import free_port, nobodys_port
 from road.envoy_road import (
     PROVIDER_KEY,
     Answer,
@@ -17,7 +18,6 @@ from road.envoy_road import (
     allowed,
     denied,
     eventually,
-    free_port,
     running_road,
 )
 from tollway.resources.models import Endpoint
@@ -29,7 +29,7 @@ LIMIT = 100_000
 @pytest.fixture(scope="module")
 def module_road() -> Iterator[Road]:
     with running_road(max_body_bytes=LIMIT, check_timeout_ms=300, silence_s=1) as road:
-        closed = Endpoint(tls=True, host="localhost", port=free_port())
+        closed = Endpoint(tls=True, host="localhost", port=nobodys_port())
         untrusted = Endpoint(tls=True, host="127.0.0.1", port=road.upstream.port)
         road.providers += [road.provider("closed", endpoint=closed), road.provider("misnamed", endpoint=untrusted)]
         road.show_providers(dict.fromkeys(("openai", "closed", "misnamed"), PROVIDER_KEY))

@@ -38,7 +38,7 @@ def test_a_running_instance_tells_its_processes_its_problems_and_its_crashes() -
             return found
 
         assert told().config == str(installation.config)
-        wait_until(lambda: len(told().processes) == 3, 2)
+        wait_until(lambda: [each.pid is not None for each in told().processes] == [True] * 3, 5)
         assert {each.pid for each in told().processes} <= set(children_of(installation.pid))
         installation.write("bad.yaml", [{"kind": "Nonsense"}])
         wait_until(lambda: any("bad.yaml" in problem for problem in told().problems), 3)

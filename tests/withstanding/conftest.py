@@ -1,4 +1,7 @@
-"""One installation for all tests that leave it as it was."""
+"""One installation for all tests of a file that leave it as it was.
+
+Not for the whole session: each process of the tests would hold one to its end, and Envoys take of what a user has few of.
+"""
 
 from collections.abc import Iterator
 
@@ -9,7 +12,7 @@ from withstanding.ground import Ground
 from withstanding.ground import ground as a_ground
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
     """`caller` has plenty, `poor` cannot pay for any call, `short` for none that is long, `frozen` is suspended."""
     with a_ground(

@@ -14,6 +14,7 @@ CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("instance running", installation.running),
     ("state directory", installation.state_directory),
     ("disk space", installation.disk_space),
+    ("file watches", installation.file_watches),
     ("programs", installation.programs),
     ("processes", installation.processes),
     ("sockets", installation.sockets),

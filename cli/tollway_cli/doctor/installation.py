@@ -5,6 +5,7 @@ from typing import Final
 
 from tollway_cli.doctor.findings import Finding, hint, wrong
 from tollway_cli.doctor.snapshot import Snapshot
+from tollway_cli.standalone import watches
 from tollway_cli.standalone.self_report import ProcessReport
 
 ENVOY_VERSION: Final = "1.40"
@@ -72,6 +73,12 @@ def disk_space(s: Snapshot) -> Sequence[Finding] | None:
         for where, free in s.state.free_bytes.items()
         if free < LITTLE_FREE
     ]
+
+
+def file_watches(s: Snapshot) -> Sequence[Finding] | None:
+    if s.state.can_watch:
+        return []
+    return [wrong("inotify", "no instance is left: an Envoy that is started next aborts", watches.EXHAUSTED)]
 
 
 def sockets(s: Snapshot) -> Sequence[Finding] | None:

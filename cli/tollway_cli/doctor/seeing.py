@@ -21,6 +21,7 @@ from tollway.pricing.table import PriceBook
 from tollway.resources.models import AIProvider, ModelRule, ResourceSet, RuleFile
 from tollway_cli.doctor.snapshot import CertificateFacts, Prices, Programs, StateFacts
 from tollway_cli.failures import Broken
+from tollway_cli.standalone import watches
 from tollway_cli.standalone.plan import GATEWAY
 from tollway_cli.standalone.state import StateDirectory
 from tollway_cli.standalone.workers import all_numbered
@@ -59,6 +60,7 @@ def state_facts(state: StateDirectory, ledger: Path, agents: Iterable[str], work
         has_ready_file=state.ready_file.exists(),
         run_link=_dead_link(root / "run"),
         sockets={str(path): _socket_mode(path) for path in expected},
+        can_watch=watches.is_one_left(),
         free_bytes={str(where): shutil.disk_usage(where).free for where in _disks(root, ledger.parent)},
     )
 

@@ -34,6 +34,8 @@ class StateFacts:
     """Path of each socket that should be there -> its mode; None: it is not there."""
     free_bytes: Mapping[str, int] = field(default_factory=dict)
     """Directory -> what is free on its disk."""
+    can_watch: bool = True
+    """An Envoy that starts could watch its files."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from tollway.identity.spiffe_id import DEFAULT_TRUST_DOMAIN
 from tollway.pricing.data import default_book
 from tollway.resources.models import ResourceSet
 from tollway_cli.failures import AnswerIsNo, Broken
-from tollway_cli.standalone import envoys
+from tollway_cli.standalone import envoys, watches
 from tollway_cli.standalone.data_plane import DataPlane, DataPlaneOptions
 from tollway_cli.standalone.identities import Identities, remove_strangers
 from tollway_cli.standalone.plan import GATEWAY, access, credentials, key_of, plan, without_removed
@@ -274,12 +274,13 @@ class Instance:
         if worker is None or not await until(is_decided, READY_WITHIN) or is_given_up():
             log = worker.spec.log if worker is not None else self._state.root
             lines = "\n    ".join((worker.last_lines if worker is not None else ()) or ("(empty)",))
-            raise Broken(f"{name} does not serve. The end of {log}:\n    {lines}")
+            raise Broken(f"{name} does not serve{_why()}. The end of {log}:\n    {lines}")
 
     async def _sidecars_serve(self, sidecars: tuple[str, ...]) -> None:
         for agent in sidecars:
             if not await until(self._files[agent].run, envoys.RUNS_WITHIN):
-                self._voice.warn(f"the sidecar of {agent} does not serve; see {self._state.agent(agent) / 'envoy.log'}")
+                log = self._state.agent(agent) / "envoy.log"
+                self._voice.warn(f"the sidecar of {agent} does not serve{_why()}; see {log}")
 
     # The ready file
 
@@ -354,6 +355,11 @@ class Instance:
 
     async def _drain(self) -> None:
         await until(self._files[GATEWAY].idle, _DRAIN)
+
+
+def _why() -> str:
+    """What an Envoy that aborts does not say itself."""
+    return "" if watches.is_one_left() else f": {watches.EXHAUSTED}"
 
 
 def _written(path: Path, content: bytes) -> str:

@@ -85,8 +85,8 @@ bench-growth: $(VENV)/.installed ## That a grant does not cost more with many ag
 ##@ Generated files: each generate-x has its verify-x
 
 .PHONY: generate verify
-generate: generate-prices generate-wire generate-golden generate-requirements ## All generated files
-verify: verify-prices verify-wire verify-requirements ## That all generated files are what their sources give
+generate: generate-prices generate-wire generate-reference generate-golden generate-requirements ## All generated files
+verify: verify-prices verify-wire verify-reference verify-requirements ## That all generated files are what their sources give
 
 .PHONY: generate-prices verify-prices
 generate-prices: $(VENV)/.installed ## Price table and model limits, from the pinned sources
@@ -99,6 +99,12 @@ generate-wire: $(VENV)/.installed ## Python code of the slim Envoy messages
 	$(BIN)/python tools/generate_wire.py
 verify-wire: $(VENV)/.installed ## That this code is what the .proto gives
 	$(BIN)/python tools/generate_wire.py --check
+
+.PHONY: generate-reference verify-reference
+generate-reference: $(VENV)/.installed ## A page for each kind in docs/resources, from the CRDs
+	$(BIN)/python tools/generate_reference.py
+verify-reference: $(VENV)/.installed ## That these pages are what the CRDs give
+	$(BIN)/python tools/generate_reference.py --check
 
 .PHONY: generate-golden verify-golden
 generate-golden: $(VENV)/.installed ## Golden files of the tests; read the diff before you commit it

@@ -27,7 +27,7 @@ test: $(VENV)/.installed ## All tests this machine can run; what is skipped is s
 	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 .PHONY: kube
-kube: $(VENV)/.installed ## kube-apiserver, etcd and kubectl for the tests: finds, downloads or builds them (6 minutes, once)
+kube: $(VENV)/.installed ## kube-apiserver, etcd, kubectl and helm for the tests: finds, downloads or builds them (6 minutes, once)
 	@$(BIN)/python tools/kube_binaries.py
 
 # However often a call can end badly, it has to add up every time.
@@ -62,6 +62,11 @@ bench: $(VENV)/.installed ## Bare two-hop road and Tollway on it, side by side, 
 bench-memory: $(VENV)/.installed ## Memory of every process after 10,000, 100,000 and 1,000,000 calls: 10 to 20 minutes
 	$(BIN)/python -m bench --only memory --calls 1000000 --output bench-memory.json $(ARGS)
 
+# A real API server with 5,000 agents, and an operator that has never seen them.
+.PHONY: bench-operator
+bench-operator: $(VENV)/.installed ## Seconds, API requests and memory for 5,000 identities from a cold start: 3 to 5 minutes
+	PYTHONPATH=tests $(BIN)/python -m bench.operator_cold_start $(ARGS)
+
 SOAK_MINUTES ?= 30
 .PHONY: soak
 soak: $(VENV)/.installed ## Half of the highest rate while processes die every minute, then the books; writes docs/soak.md; SOAK_MINUTES=N
@@ -81,6 +86,47 @@ fuzz: $(VENV)/.fuzzing ## Coverage-guided fuzzing of every parser, 10 minutes ea
 .PHONY: bench-growth
 bench-growth: $(VENV)/.installed ## That a grant does not cost more with many agents, calls and quotas; prints ratios, writes JSON
 	$(BIN)/python -m bench.growth $(ARGS)
+
+##@ Cluster
+
+# Of images and chart alike. REGISTRY=HOST/PATH/ puts them somewhere.
+VERSION      := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGES       := operator extauthz envoy
+REGISTRY     ?=
+PYTHON_IMAGE ?= python:3.13-slim-bookworm
+DOCKER       ?= docker
+HELM         ?= helm
+KUBECTL      ?= kubectl
+KIND         ?= kind
+# SVIDs by PodCertificate need 1.37; an older one needs secretNamespaces among the values.
+KIND_NODE    ?= kindest/node:v1.37.1
+
+.PHONY: images
+images: $(addprefix image-,$(IMAGES)) ## Container images, with Docker: operator, extauthz, envoy
+image-%:
+	$(DOCKER) build --build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --file images/$*/Dockerfile --tag $(REGISTRY)tollway/$*:$(VERSION) .
+
+.PHONY: chart
+chart: ## The chart as a package in dist/, with its CRDs
+	$(HELM) package charts/tollway --destination dist --version $(VERSION) --app-version $(VERSION)
+
+.PHONY: kind
+kind: images ## A cluster on this machine (kind, Docker) with Tollway and an example; `kind delete cluster --name tollway` ends it
+	$(KIND) get clusters | grep -qx tollway || $(KIND) create cluster --config kind-config.yaml --image $(KIND_NODE) --wait 120s
+	$(KIND) load docker-image --name tollway $(foreach image,$(IMAGES),$(REGISTRY)tollway/$(image):$(VERSION))
+	$(HELM) upgrade --install tollway charts/tollway --kube-context kind-tollway --namespace tollway-system --create-namespace \
+		--set images.registry=$(patsubst %/,%,$(REGISTRY)) --set images.tag=$(VERSION) --wait --timeout 5m
+	$(KUBECTL) --context kind-tollway apply -k examples/cluster
+	@echo "put a key: see examples/cluster/secret.yaml; then: kubectl --context kind-tollway -n team-a logs deployment/researcher -f"
+
+# On any cluster that has the images of tools/node_images.py, or with a command in TOLLWAY_E2E_LOAD that takes them.
+.PHONY: e2e
+e2e: $(VENV)/.installed ## Stories on the cluster that KUBECONFIG names, which they change: 5 minutes; writes docs/e2e.md
+	TOLLWAY_E2E=1 $(BIN)/pytest -p no:cacheprovider tests/e2e $(ARGS)
+
+.PHONY: e2e-node
+e2e-node: $(VENV)/.installed ## The same on a node without Docker, made by TOLLWAY_CLUSTER_UP and taken down again; as root
+	PYTHON=$(BIN)/python tests/e2e/on_a_node.sh $(ARGS)
 
 ##@ Generated files: each generate-x has its verify-x
 

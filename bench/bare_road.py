@@ -17,7 +17,7 @@ from tollway.identity.spiffe_id import DEFAULT_TRUST_DOMAIN
 from tollway.resources.models import AIProvider
 from tollway_cli.standalone import envoys
 from tollway_cli.standalone.state import StateDirectory
-from tollway_operator.atomic_files import swap
+from tollway_files.atomic import swap
 from tollway_operator.envoy.gateway import gateway_bootstrap, gateway_files
 from tollway_operator.envoy.sidecar import sidecar_bootstrap, sidecar_files
 from tollway_operator.envoy.vocabulary import CHECK_CLUSTER, EXT_AUTHZ, LOGS_CLUSTER

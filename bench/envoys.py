@@ -10,7 +10,7 @@ from typing import Final
 from bench.failures import BenchFailed
 from bench.processes import require_alive, running
 from tollway_cli.standalone.envoys import command
-from tollway_cli.standalone.probes import ask_socket, until
+from tollway_extauthz.keeping.probes import ask_socket, until
 from tollway_operator.envoy.binary import envoy_binary
 
 _READY_WITHIN_S: Final = 20.0

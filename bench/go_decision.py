@@ -10,7 +10,7 @@ from typing import Final
 
 from bench.failures import BenchFailed
 from bench.processes import answer_of, require_alive, running
-from tollway_cli.standalone.probes import until
+from tollway_extauthz.keeping.probes import until
 
 _SOURCE: Final = Path(__file__).parent / "go_authz"
 _BUILT_WITHIN_S: Final = 600.0

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from bench.failures import BenchFailed
 from bench.machine import Machine, this_machine
-from tollway.deciding.rulebook import Caller, Cover, RuleBook, caller_of
+from tollway.deciding.rulebook import Caller, Cover, RuleBook
 from tollway.ledger.port import CallFacts, Demand, Granted, Sizes, Source
 from tollway.ledger.units import Amounts, Unit, Window, WindowKind
 from tollway.ledger.windows import bucket
@@ -156,7 +156,7 @@ def subject(size: Size, path: Path) -> Iterator[Subject]:
     """A ledger of that size; deleted afterwards."""
     agents = [AgentIdentity(Meta(f"a{n}", "team-a", {"app": f"a{n}"}), Selector({})) for n in range(size.agents)]
     book = RuleBook(ResourceSet(agents=tuple(agents), quotas=(_quota(), *_unrelated(size.quotas))), default_book())
-    callers = [caller_of(agent) for agent in agents]
+    callers = [book.caller_of(agent) for agent in agents]
     prefill(path, book, callers, size.calls)
     with closing(SQLiteLedger(path)) as ledger:
         yield Subject(ledger, book, callers, random.Random(1))

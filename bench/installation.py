@@ -16,10 +16,10 @@ from bench.failures import BenchFailed
 from bench.processes import children, require_alive, running
 from bench.resources import BUDGET
 from bench.roads import EXTAUTHZ, GATEWAY, SIDECAR, SUPERVISOR
-from tollway_cli.standalone.probes import until
 from tollway_cli.standalone.state import StateDirectory
 from tollway_cli.views.answers import Limits, Verification
 from tollway_cli.views.instance import Ready
+from tollway_extauthz.keeping.probes import until
 
 _READY_WITHIN_S: Final = 60.0
 _SETTLED_WITHIN_S: Final = 30.0

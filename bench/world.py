@@ -22,7 +22,7 @@ from bench.resources import AGENTS, CALLER, agent_id, endpoints, resources
 from bench.roads import BARE, DECISION_IN_GO, GATEWAY, GO, LIMITS, SIDECAR, TOLLWAY, WORKERS, Road
 from tollway.resources.parse import parse_files
 from tollway_cli.standalone.ports import LOOPBACK, Ports
-from tollway_cli.standalone.probes import until
+from tollway_extauthz.keeping.probes import until
 
 _FIRST_PORT: Final = 16001
 _SERVES_WITHIN_S: Final = 10.0

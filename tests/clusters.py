@@ -146,7 +146,11 @@ class Client:
             return Answer(response.status, content.decode(errors="replace"))
 
 
-PLURALS: Final[Mapping[str, str]] = {"NetworkPolicy": "networkpolicies", "AgentIdentity": "agentidentities"}
+PLURALS: Final[Mapping[str, str]] = {
+    "AgentIdentity": "agentidentities",
+    "NetworkPolicy": "networkpolicies",
+    "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
+}
 CLUSTER_SCOPED: Final = frozenset(
     {
         "AIProvider",

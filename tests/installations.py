@@ -6,6 +6,7 @@ Builders show only what matters to a case: `agent("researcher")`, `quota("daily"
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -192,10 +193,12 @@ class Installation:
 
 
 def wait_until(true: Callable[[], bool], timeout: float, describe: Callable[[], str] = lambda: "") -> None:
-    """Poll until it is true; fail with a description."""
+    """Poll until it is true; fail with a description. `timeout` is seconds of a machine that has time: where more wants
+    to run than there are cores, they are longer."""
+    timeout *= max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     deadline = time.monotonic() + timeout
     while not true():
-        assert time.monotonic() < deadline, f"not true within {timeout} s\n{describe()}"
+        assert time.monotonic() < deadline, f"not true within {timeout:.1f} s\n{describe()}"
         time.sleep(0.02)
 
 

@@ -10,15 +10,17 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+RUN = ROOT / "requirements" / "run.txt"
 DEV = ROOT / "requirements" / "dev.txt"
-PINS = {
-    ROOT / "requirements" / "run.txt": ("cli",),
-    DEV: ("dev",),
-    ROOT / "requirements" / "fuzz.txt": ("fuzz",),
-}
+FUZZ = ROOT / "requirements" / "fuzz.txt"
+OPERATOR = ROOT / "requirements" / "operator.txt"
+EXTAUTHZ = ROOT / "requirements" / "extauthz.txt"
+PINS = {RUN: ("cli",), DEV: ("dev",), FUZZ: ("fuzz",), OPERATOR: ("operator",), EXTAUTHZ: ("extauthz",)}
+AS_IN = {FUZZ: DEV, OPERATOR: RUN, EXTAUTHZ: RUN}
+"""What both have is in the same version: fuzz is installed beside dev, and images run what was tested."""
 
 
-def compile_pins(extras: tuple[str, ...], output: Path, *, upgrade: bool) -> None:
+def compile_pins(pins: Path, output: Path, *, upgrade: bool) -> None:
     command = ["uv", "pip", "compile", "--quiet", "--universal", "--python-version=3.11", "--generate-hashes"]
     command += [
         "--no-emit-index-url",
@@ -27,10 +29,9 @@ def compile_pins(extras: tuple[str, ...], output: Path, *, upgrade: bool) -> Non
         "--no-annotate",
         f"--output-file={output}",
     ]
-    command += [f"--extra={extra}" for extra in extras]
-    if "fuzz" in extras:
-        # It is installed beside them.
-        command += [f"--constraint={DEV}"]
+    command += [f"--extra={extra}" for extra in PINS[pins]]
+    if pins in AS_IN:
+        command += [f"--constraint={AS_IN[pins]}"]
     command += ["--no-emit-package=tollway", "pyproject.toml", *(["--upgrade"] if upgrade else [])]
     subprocess.run([Path(sys.executable).with_name("uv"), *command[1:]], cwd=ROOT, check=True)
 
@@ -38,10 +39,10 @@ def compile_pins(extras: tuple[str, ...], output: Path, *, upgrade: bool) -> Non
 def check() -> int:
     stale = []
     with tempfile.TemporaryDirectory() as folder:
-        for pins, extras in PINS.items():
+        for pins in PINS:
             fresh = Path(folder) / pins.name
             shutil.copy(pins, fresh)
-            compile_pins(extras, fresh, upgrade=False)
+            compile_pins(pins, fresh, upgrade=False)
             if fresh.read_bytes() != pins.read_bytes():
                 stale.append(pins)
     for pins in stale:
@@ -54,8 +55,8 @@ def check() -> int:
 def main() -> int:
     if "--check" in sys.argv[1:]:
         return check()
-    for pins, extras in PINS.items():
-        compile_pins(extras, pins, upgrade="--upgrade" in sys.argv[1:])
+    for pins in PINS:
+        compile_pins(pins, pins, upgrade="--upgrade" in sys.argv[1:])
     return 0
 
 

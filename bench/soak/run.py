@@ -22,7 +22,7 @@ from bench.soak.watching import Look, growths, look
 from bench.soak.wire import MODEL, PROMPT_TOKENS
 from tollway.pricing.data import default_book
 from tollway.pricing.usage import Usage
-from tollway_cli.standalone.probes import until
+from tollway_extauthz.keeping.probes import until
 from tollway_extauthz.stores.sqlite import SQLiteLedger
 
 _CALIBRATING_CALLERS: Final = 32

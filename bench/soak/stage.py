@@ -21,8 +21,8 @@ from bench.soak.books import Limit
 from bench.soak.callers import Agent, Job
 from bench.soak.judging import Second
 from tollway_cli.standalone.ports import LOOPBACK, Ports
-from tollway_cli.standalone.probes import until
 from tollway_cli.standalone.supervisor import leashed
+from tollway_extauthz.keeping.probes import until
 
 STEADY: Final = "steady"
 """Its limits are never short, and its sidecar is never killed."""

@@ -2,24 +2,27 @@
 running instance starts fast. Here, and nowhere else in this package, the environment and the clock are read.
 """
 
+import contextlib
+import functools
 import os
 import random
 import re
-import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, ParamSpec
 
 import click
 
-from tollway_cli.failures import CommandFailed, WrongUsage
+from tollway_cli.failures import Broken, CommandFailed, WrongUsage
+from tollway_cli.place import InCluster, Place, Said, place
 from tollway_cli.standalone.workers import MOST as MOST_WORKERS
 
 if TYPE_CHECKING:
-    from tollway_cli.views.instance import Admin
+    from tollway.identity.root_standing import RootStanding
+    from tollway_cli.views.instance import Instance
     from tollway_cli.views.output import Form
 
 P = ParamSpec("P")
@@ -58,6 +61,36 @@ STATE: Final = click.option(
 )
 
 
+_ABOUT: Final = (
+    click.option(
+        "--state",
+        type=click.Path(path_type=Path, file_okay=False),
+        metavar="DIR",
+        help="The instance of this machine with this state directory.  [default: the usual one, if an instance runs "
+        "there; else the cluster of the current kubeconfig context]",
+    ),
+    click.option("--cluster", is_flag=True, help="The instance in the cluster of the current kubeconfig context."),
+    click.option("--context", metavar="NAME", help="In a cluster: another kubeconfig context."),
+    click.option(
+        "--namespace", metavar="NAME", help="In a cluster: where Tollway is installed.  [default: tollway-system]"
+    ),
+)
+
+
+def about(function: Callable[..., None]) -> Callable[..., None]:
+    """Options that say which instance a command looks at, on this machine or in a cluster: its argument `said`."""
+
+    @functools.wraps(function)
+    def told(
+        *args: object, state: Path | None, cluster: bool, context: str | None, namespace: str | None, **others: object
+    ) -> None:
+        function(*args, said=Said(state, cluster, context, namespace), **others)
+
+    for option in reversed(_ABOUT):
+        told = option(told)
+    return told
+
+
 def output(function: Callable[P, None]) -> Callable[P, None]:
     option = click.option(
         "-o",
@@ -77,10 +110,33 @@ def _form(name: str) -> "Form":
     return Form(name)
 
 
-def _admin(state: Path) -> "Admin":
-    from tollway_cli.views.instance import Admin, find
+@contextlib.contextmanager
+def _looking(said: Said) -> "Iterator[Place]":
+    """Where to look. What fails where nobody said to look says so."""
+    where = place(said, os.environ)
+    try:
+        yield where
+    except Broken as failure:
+        if isinstance(where, InCluster) and where.assumed:
+            here = "No instance runs on this machine, so the cluster of your kubeconfig was looked at"
+            raise Broken(f"{failure}. {here}; --state DIR names an instance here") from failure
+        raise
 
-    return Admin(find(state).admin)
+
+@contextlib.contextmanager
+def _instance(said: Said) -> "Iterator[Instance]":
+    """The running instance. Raises `Broken` where there is none."""
+    with _looking(said) as where:
+        if isinstance(where, InCluster):
+            from tollway_cli.cluster.connection import Session
+            from tollway_cli.cluster.instance import InstanceOfCluster
+
+            with Session(where) as session:
+                yield InstanceOfCluster(session)
+            return
+        from tollway_cli.views.instance import InstanceHere, find
+
+        yield InstanceHere(find(where.state))
 
 
 @click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -91,6 +147,9 @@ def tollway() -> None:
     On one machine: `tollway up` serves the agents, providers and quotas of a directory, `tollway run` starts a program
     as one of the agents, and `limits`, `ledger` and `explain` say what was spent and why a call was refused.
     `tollway demo` shows all of it without a key and without a network.
+
+    In a cluster the same commands look through your kubeconfig: with --cluster, or where no instance runs on this
+    machine. `tollway doctor` says what is wrong, here and there.
     """
 
 
@@ -259,32 +318,32 @@ def demo(as_json: bool) -> None:
 
 
 @tollway.command(short_help="Every counter: limit, used, held, resets at.")
-@STATE
+@about
 @output
-def limits(state: Path, form: str) -> None:
+def limits(said: Said, form: str) -> None:
     """Every counter: its limit, what is used and held, what is left, when it resets."""
     from tollway_cli.views.limits import show_limits
 
-    show_limits(_admin(state), _form(form))
+    with _instance(said) as instance:
+        show_limits(instance.admin, _form(form))
 
 
 @tollway.group(short_help="Calls and what they cost; verify recomputes.", invoke_without_command=True)
 @click.option("--agent", metavar="NS/NAME", help="Calls of this agent only; a SPIFFE ID also does.")
 @click.option("--since", metavar="WHEN", help="Calls since: 90s, 15m, 2h, 7d ago, or an ISO 8601 time.")
-@STATE
+@about
 @output
 @click.pass_context
-def ledger(context: click.Context, agent: str | None, since: str | None, state: Path, form: str) -> None:
+def ledger(context: click.Context, agent: str | None, since: str | None, said: Said, form: str) -> None:
     """Calls and what they cost. `tollway ledger verify` recomputes every counter from the journal."""
     if context.invoked_subcommand is not None:
-        context.obj = (state, form)
+        context.obj = (said, form)
         return
-    from tollway_cli.views.instance import Admin, find
     from tollway_cli.views.ledger import show_ledger, spiffe_id_of
 
     moment = None if since is None else parse_since(since, now_ms())
-    ready = find(state)
-    show_ledger(Admin(ready.admin), _form(form), spiffe_id_of(ready, agent), moment)
+    with _instance(said) as instance:
+        show_ledger(instance.admin, _form(form), spiffe_id_of(instance, agent), moment)
 
 
 def parse_since(text: str, now: int) -> int:
@@ -300,15 +359,16 @@ def parse_since(text: str, now: int) -> int:
 
 
 @ledger.command()
-@click.option("--state", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="As `tollway ledger`.")
+@about
 @click.option("-o", "--output", "form", type=click.Choice(["table", "json", "yaml"]), help="As `tollway ledger`.")
 @click.pass_context
-def verify(context: click.Context, state: Path | None, form: str | None) -> None:
+def verify(context: click.Context, said: Said, form: str | None) -> None:
     """Recompute every counter from the journal; exit code 1 if one differs."""
     from tollway_cli.views.ledger import show_verification
 
-    above_state, above_form = context.obj
-    show_verification(_admin(state.absolute() if state is not None else above_state), _form(form or above_form))
+    said_above, form_above = context.obj
+    with _instance(said or said_above) as instance:
+        show_verification(instance.admin, _form(form or form_above))
 
 
 @tollway.command(short_help="What was decided about a call, and why.")
@@ -324,7 +384,7 @@ def verify(context: click.Context, state: Path | None, form: str | None) -> None
 @click.option("--agent", metavar="NS/NAME", help="With -f: whose request. Not needed where there is one agent.")
 @click.option("--provider", metavar="NAME", help="With -f: to which AIProvider. Not needed where there is one.")
 @click.option("--path", metavar="PATH", help="With -f: to which path.  [default: as most calls of the provider]")
-@STATE
+@about
 @output
 def explain(
     call_id: str | None,
@@ -332,7 +392,7 @@ def explain(
     agent: str | None,
     provider: str | None,
     path: str | None,
-    state: Path,
+    said: Said,
     form: str,
 ) -> None:
     """Say what was decided about a call and why: each check and what it said, and what became of its hold.
@@ -342,13 +402,12 @@ def explain(
     if (call_id is None) == (file is None):
         raise WrongUsage("explain a call by its id, or a request with -f FILE")
     from tollway_cli.views.explain import explain_call, explain_request, question_of
-    from tollway_cli.views.instance import Admin, find
 
-    ready = find(state)
-    if file is not None:
-        explain_request(Admin(ready.admin), _form(form), question_of(file, ready, agent, provider, path))
-    elif call_id is not None:
-        explain_call(Admin(ready.admin), _form(form), call_id)
+    with _instance(said) as instance:
+        if file is not None:
+            explain_request(instance.admin, _form(form), question_of(file, instance, agent, provider, path))
+        elif call_id is not None:
+            explain_call(instance.admin, _form(form), call_id)
 
 
 @tollway.command(short_help="Live spend by agent and model.")
@@ -369,19 +428,20 @@ def explain(
     show_default=True,
     help="By what the rows are sorted; on a terminal the key s changes it.",
 )
-@STATE
+@about
 @output
-def top(once: bool, window: str, every: str, order: str, state: Path, form: str) -> None:
+def top(once: bool, window: str, every: str, order: str, said: Said, form: str) -> None:
     """Live spend by agent and model: calls a second, in flight and refused, what they cost and hold, and the limit
     that each agent is nearest to. q or Ctrl-C ends it; in a pipe it writes plain lines.
     """
     from tollway_cli.views.top import View, show_top, watch_top
 
     view = View(_time_span("--window", window), order, _time_span("--every", every) / 1000)
-    if once or form != "table":
-        show_top(_admin(state), _form(form), view)
-    else:
-        watch_top(_admin(state), view)
+    with _instance(said) as instance:
+        if once or form != "table":
+            show_top(instance.admin, _form(form), view)
+        else:
+            watch_top(instance.admin, view)
 
 
 def _time_span(option: str, text: str) -> int:
@@ -400,28 +460,72 @@ def _time_span(option: str, text: str) -> int:
     metavar="DIR",
     help="The directory of resources.  [default: the one that the last `tollway up` took]",
 )
-@click.option("--offline", is_flag=True, help="Do not try the providers' endpoints.")
-@STATE
+@click.option("--offline", is_flag=True, help="On this machine: do not try the providers' endpoints.")
+@about
 @output
-def doctor(config: Path | None, offline: bool, state: Path, form: str) -> None:
+def doctor(config: Path | None, offline: bool, said: Said, form: str) -> None:
     """What is wrong with this installation, and for each thing the command that mends it.
 
-    Looks at the state directory, programs, processes, sockets, resources (the files, and what is in force),
-    certificates, providers (their endpoints are tried up to the TLS handshake; nothing is sent), limits and the
-    ledger. Changes nothing.
+    On this machine: looks at the state directory, programs, processes, sockets, resources (the files, and what is in
+    force), certificates, providers (their endpoints are tried up to the TLS handshake; nothing is sent), limits and the
+    ledger.
 
-    Exit code 0: all is well (there may be hints), 1: something is wrong, 3: it cannot look.
+    In a cluster: looks at the kinds, operator, injector, gateway and webhook, what status says of each resource,
+    certificates, pods without their sidecar, egress, and what the gateway says of itself. Reads no Secret. What you may
+    not see is said, and with which right you would.
+
+    Changes nothing. Exit code 0: all is well (there may be hints), 1: something is wrong, 3: it cannot look.
     """
-    from tollway_cli.doctor.checks import diagnose
-    from tollway_cli.doctor.gathering import Subject, gather
-    from tollway_cli.doctor.screen import is_well, show_diagnosis
+    from tollway_cli.doctor.findings import is_well
 
-    option = f" --state {shlex.quote(str(state))}" if state != default_state() else ""
-    subject = Subject(state, option, config.absolute() if config is not None else None, offline, dict(os.environ))
-    checked = diagnose(gather(subject, now_ms))
-    show_diagnosis(checked, _form(form))
+    with _looking(said) as where:
+        if isinstance(where, InCluster):
+            if config is not None or offline:
+                raise WrongUsage("--config and --offline are for this machine: leave them out, or name its --state")
+            from tollway_cli.doctor.in_cluster.examination import examine as examine_cluster
+
+            checked = examine_cluster(where, now_ms, _form(form))
+        else:
+            from tollway_cli.doctor.examination import examine
+            from tollway_cli.doctor.gathering import Subject
+
+            there = config.absolute() if config is not None else None
+            subject = Subject(where.state, where.option, there, offline, dict(os.environ))
+            checked = examine(subject, now_ms, _form(form))
     if not is_well(checked):
         sys.exit(1)
+
+
+@tollway.command(short_help="Change the root of the trust domain, while every call goes on.")
+@click.argument("action", type=click.Choice(["status", "prepare", "activate", "abort"]), default="status")
+@about
+@output
+def root(action: str, said: Said, form: str) -> None:
+    """Change the root of the trust domain, while every call goes on.
+
+    \b
+    status    how it stands, and who is waited for  [default]
+    prepare   make the next root, and show it to everybody beside the current one
+    activate  agents get certificates under it, then the gateway, then the old root goes
+    abort     stay with the current root
+
+    Nothing is signed under a root before everybody who would check it has proved to trust it. Near its end a root that
+    Tollway made is changed by itself.
+
+    Exit code 1: the command is refused, and the message says why.
+    """
+    from tollway_cli.root.screen import show_root
+
+    with _looking(said) as where:
+        show_root(_root(action, where), _form(form))
+
+
+def _root(action: str, where: Place) -> "RootStanding":
+    from tollway_cli.root import cluster, local
+
+    if isinstance(where, InCluster):
+        return cluster.status(where) if action == "status" else cluster.command(where, action)
+    return local.status(where.state) if action == "status" else local.command(where.state, action)
 
 
 @tollway.command(short_help="The Envoy configuration that resources give.")

@@ -6,28 +6,42 @@ import gc
 import logging
 import os
 import signal
+import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from aiohttp import web
 
+from tollway.usage_report import Tried, Trusted
 from tollway_extauthz.admin import Admin
 from tollway_extauthz.caretaker import Caretaker
 from tollway_extauthz.other_workers import OtherWorkers, telling
 from tollway_extauthz.periodic import Work, every
+from tollway_extauthz.rules import Rules
 from tollway_extauthz.scraping import Scraping
 from tollway_extauthz.serving import serve_port, serve_socket
 from tollway_extauthz.settings import Settings, read_settings
 from tollway_extauthz.stores.sqlite import SQLiteLedger, UnusableLedger
+from tollway_extauthz.stores.sqlite.tightest import looking
+from tollway_extauthz.trials import Trials
+from tollway_extauthz.trying import taken_bundle
+from tollway_extauthz.usage.identity import Identity
+from tollway_extauthz.usage.port import UsagePort
+from tollway_extauthz.usage.report import Reporting
 from tollway_extauthz.worker import Worker
 
 WRONG_USAGE: Final = 2
 UNUSABLE: Final = 3
 """Exit code: it cannot start, and starting again does not help until somebody mends what it says."""
 _REFRESH_S: Final = 0.1
+_LONGEST_TURN_S: Final = 0.001
+"""For how long a thread beside may hold up the calls: while new rules are read, and reports are made."""
+_LOOPBACK: Final = "127.0.0.1"
 
 
 def steady_clock(booted_at: int | None = None) -> Callable[[], int]:
@@ -62,11 +76,12 @@ class DataPlane:
         self._ledger = ledger
         self._clock = clock
         self._life = life
+        self._trials = Trials(settings.trust_domain, clock)
         self._worker = Worker(settings, ledger, clock, wall_clock, time.perf_counter)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop`; then let calls in flight be decided, and settle what the logs still tell."""
-        self._worker.refresh()
+        await self._worker.refresh()
         await (self._run_first(stop) if self._settings.worker == 0 else self._run_other(stop))
         self._ledger.close()
 
@@ -75,7 +90,8 @@ class DataPlane:
         await caretaker.catch_up()
         await self._worker.start()
         runners = await self._answer_people()
-        await self._do_until(stop, caretaker.duties)
+        with self._answering_the_operator():
+            await self._do_until(stop, caretaker.duties)
         await self._worker.finish()
         await caretaker.finish()
         self._worker.close()
@@ -99,16 +115,45 @@ class DataPlane:
             task.cancel()
 
     async def _answer_people(self) -> Sequence[web.AppRunner]:
-        """Serve the administration's socket and the metrics' port."""
+        """Serve the administration's socket, and its port where there is one, and the metrics' port."""
         settings, worker = self._settings, self._worker
         others = OtherWorkers(settings.other_workers)
         await others.begin()
         admin = Admin(self._ledger, lambda: worker.rules.current, worker.learned.median, self._clock, settings)
         scraping = Scraping(worker.metrics, others, lambda: worker.rules.current is not None)
-        return (
+        runners = [
             await serve_socket(admin.application(), settings.admin_socket),
             await serve_port(scraping.application(), settings.metrics_address, settings.metrics_port),
+        ]
+        if settings.admin_port:
+            runners.append(await serve_port(admin.application(), _LOOPBACK, settings.admin_port))
+        if settings.trials_socket:
+            runners.append(await serve_socket(self._trials.application(), settings.trials_socket))
+        return runners
+
+    def _trusted(self, rules: Rules) -> tuple[Trusted, tuple[Tried, ...]]:
+        settings = self._settings
+        bundle = taken_bundle(_LOOPBACK, settings.gateway_port, Path(settings.identity))
+        return Trusted(socket.gethostname(), bundle, rules.issuers), self._trials.heard()
+
+    @contextmanager
+    def _answering_the_operator(self) -> Iterator[None]:
+        """Serve the usage port, where there is one, beside the thread that decides."""
+        settings, worker = self._settings, self._worker
+        if not settings.usage_port:
+            yield
+            return
+        identity = Identity(
+            Path(settings.identity), Path(settings.issuers), settings.trust_domain, settings.root_namespace
         )
+        look = partial(looking, Path(settings.ledger))
+        reporting = Reporting(look, lambda: worker.rules.current, worker.shortfalls, self._clock, self._trusted)
+        port = UsagePort(settings.usage_address, settings.usage_port, identity, reporting.report, wall_clock)
+        port.start()
+        try:
+            yield
+        finally:
+            port.stop()
 
 
 async def _serve(settings: Settings, ledger: SQLiteLedger) -> None:
@@ -131,6 +176,7 @@ def main(open_its_ledger: Callable[[Settings], SQLiteLedger] = open_ledger) -> i
         print(f"tollway-extauthz: {problem}", file=sys.stderr)  # noqa: T201 - before there is a log
         return WRONG_USAGE if isinstance(problem, ValueError) else UNUSABLE
     _collect_seldom()
+    sys.setswitchinterval(_LONGEST_TURN_S)
     asyncio.run(_serve(settings, ledger))
     return 0
 

@@ -16,9 +16,9 @@ USAGE: Final = "tollway.usage"
 _PERIODIC: Final = 5  # envoy.data.accesslog.v3.AccessLogType.DownstreamPeriodic
 
 
-def ends_in(message: bytes) -> list[CallEnd]:
+def ends_in(message: bytes | bytearray) -> list[CallEnd]:
     """What one message of the stream tells. Raises `google.protobuf.message.DecodeError`."""
-    return [call_end(entry) for entry in AccessLogs.FromString(message).http_logs.log_entry]
+    return [call_end(entry) for entry in AccessLogs.FromString(bytes(message)).http_logs.log_entry]
 
 
 def call_end(entry: HTTPEntry) -> CallEnd:

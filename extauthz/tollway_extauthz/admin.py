@@ -15,7 +15,6 @@ from aiohttp import web
 from tollway.deciding.admission import LearnedOutput
 from tollway.deciding.question import Question
 from tollway.deciding.rehearsal import rehearse
-from tollway.deciding.rulebook import caller_of
 from tollway.identity.spiffe_id import TrustDomain
 from tollway.ledger.arithmetic import Use
 from tollway.ledger.port import CallFilter, Counter, Ledger
@@ -76,7 +75,7 @@ class Admin:
 
     async def _status(self, _: web.Request) -> web.Response:
         rules = self._current_rules()
-        return _json({"generation": rules.generation if rules else None})
+        return _json({"generation": rules.generation if rules else None, "issuers": rules.issuers if rules else None})
 
     async def _standing(self, _: web.Request) -> web.Response:
         """How far this process and its ledger have come: what `tollway doctor` compares with clocks and files."""
@@ -143,7 +142,7 @@ class Admin:
         family = family_of(provider.type.value) if provider is not None else None
         return Question(
             call_id="",
-            caller=caller_of(agent, self._trust_domain),
+            caller=rules.book.caller_of(agent, self._trust_domain),
             provider_name=asked.provider,
             method="POST",
             path=asked.path or (family.usual_path if family is not None else ""),

@@ -11,6 +11,7 @@ from tollway.deciding.shortfall import refusal_of
 from tollway.ledger.port import CallFacts, Granted, Ledger, Refused, Short
 from tollway.providers.port import Refusal
 from tollway_extauthz.learned import LearnedOutputs
+from tollway_extauthz.usage.shortfalls import Shortfalls
 
 HOLD_MS: Final = 60_000
 
@@ -25,6 +26,7 @@ class Authorizer:
         self._learned = learned
         self._clock = clock
         self._hold_ms = hold_ms
+        self.shortfalls = Shortfalls()
 
     def decide(self, question: Question) -> Refusal | Admission:
         """The checks. They need nothing of the ledger."""
@@ -46,6 +48,7 @@ class Authorizer:
         """The refusal of a call for which too little is left; it is in the journal when this returns."""
         refusal = refusal_of(short, admission.facts, question.call_id, self._clock())
         self._record(question, refusal, admission.facts)
+        self.shortfalls.note(short)
         return refusal
 
     def _record(self, question: Question, refusal: Refusal, facts: CallFacts) -> None:

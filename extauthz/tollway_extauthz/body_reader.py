@@ -10,13 +10,14 @@ import contextlib
 import fcntl
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import BinaryIO, Final
 
 import msgspec
 
 from tollway.deciding.question import Question, understand
+from tollway.providers.json_scan import Body
 from tollway.providers.port import Kind, Operation, ParsedCall, RequestRefused
 from tollway.providers.registry import family_of
 
@@ -26,6 +27,7 @@ _IDLE_S: Final = 30.0
 _LESS_URGENT: Final = 10
 """Who sends megabytes has time; where all cores are busy, small calls go first."""
 _PIPE_BYTES: Final = 1 << 20
+_PIECE: Final = 1 << 18
 _LENGTHS: Final = Struct(">II")  # of what comes next: which call, and the body
 _LENGTH: Final = Struct(">I")
 
@@ -113,7 +115,7 @@ class BodyReader:
         if process is not None and process.stdin is not None:
             process.stdin.close()  # it ends when nobody can ask it any more
 
-    async def _ask(self, asked: bytes, body: bytes) -> _Told:
+    async def _ask(self, asked: bytes, body: Body) -> _Told:
         if self._process is None:
             command = (sys.executable, "-m", "tollway_extauthz.body_reader")
             pipe = asyncio.subprocess.PIPE
@@ -123,10 +125,16 @@ class BodyReader:
         assert stdin is not None and stdout is not None  # noqa: S101, PT018 - pipes, as asked for
         stdin.write(_LENGTHS.pack(len(asked), len(body)))
         stdin.write(asked)
-        stdin.write(body)
-        await stdin.drain()
+        for piece in _pieces(body):  # not all at once: what a pipe does not take would be copied meanwhile
+            stdin.write(piece)
+            await stdin.drain()
         (length,) = _LENGTH.unpack(await stdout.readexactly(_LENGTH.size))
         return _told_from(await stdout.readexactly(length))
+
+
+def _pieces(body: Body) -> Iterator[memoryview]:
+    whole = memoryview(body)
+    return (whole[start : start + _PIECE] for start in range(0, len(body), _PIECE))
 
 
 def _widen(process: asyncio.subprocess.Process) -> None:

@@ -37,10 +37,11 @@ _COUNTERS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 
 
 class Metrics:
-    """What one process counts. `generation`: of the rules in force."""
+    """What one process counts. `generation`, `issuers`: of the rules in force, and the digest of the signing CAs."""
 
     def __init__(self) -> None:
         self.generation = 0
+        self.issuers: str | None = None
         self._counted: Counts = {}
         self._check_seconds = [0] * len(_BOUNDS)
         self._check_seconds_sum = 0.0

@@ -29,7 +29,7 @@ def telling(metrics: Metrics, life: str) -> web.Application:
     """What a worker that is not the first serves: whether it has rules, and its counts."""
 
     async def status(_: web.Request) -> web.Response:
-        return web.json_response({"generation": metrics.generation or None})
+        return web.json_response({"generation": metrics.generation or None, "issuers": metrics.issuers})
 
     async def counts(_: web.Request) -> web.Response:
         return web.Response(body=msgspec.msgpack.encode(Told(life, metrics.counts())))

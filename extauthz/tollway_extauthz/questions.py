@@ -4,16 +4,28 @@ from typing import Final
 
 from tollway.deciding.question import CallerProblem, Question
 from tollway.deciding.rulebook import Caller
+from tollway.providers.json_scan import Body
+from tollway_extauthz.body_reader import BIG
 from tollway_extauthz.peer import PeerProblem
 from tollway_extauthz.rules import Rules
-from tollway_extauthz.wire.envoy_subset_pb2 import AttributeContext, HeaderMap
+from tollway_extauthz.wire.body_apart import body_apart
+from tollway_extauthz.wire.envoy_subset_pb2 import AttributeContext, CheckRequest, HeaderMap
 
 _LONGEST_PATH: Final = 8192
 _NO_KEYS: Final[frozenset[str]] = frozenset()
 
 
+def asked_in(message: bytes | bytearray) -> tuple[AttributeContext, Body]:
+    """What Envoy asks, and the body. Raises `google.protobuf.message.DecodeError`."""
+    if isinstance(message, bytearray) and len(message) > BIG and (apart := body_apart(message)) is not None:
+        rest, body = apart
+        return CheckRequest.FromString(rest).attributes, body if len(body) >= BIG else bytes(body)
+    attributes = CheckRequest.FromString(bytes(message)).attributes
+    return attributes, attributes.request.http.raw_body
+
+
 def question_of(
-    attributes: AttributeContext, rules: Rules, now: int, wall_now: int, *, uncovered_allowed: bool
+    attributes: AttributeContext, body: Body, rules: Rules, now: int, wall_now: int, *, uncovered_allowed: bool
 ) -> Question:
     """The frozen input of the decision. Nothing in it is believed yet.
 
@@ -32,7 +44,7 @@ def question_of(
         headers=headers,
         repeated_headers=repeated,
         query_keys=frozenset(pair.partition("=")[0] for pair in query.split("&") if pair) if query else _NO_KEYS,
-        body=http.raw_body,
+        body=body,
         rules=rules.book,
         uncovered_allowed=uncovered_allowed,
         now=now,

@@ -20,6 +20,7 @@ from tollway.deciding.admission import Admission
 from tollway.deciding.checks import refusal_before_body
 from tollway.deciding.question import Question
 from tollway.ledger.port import Granted, Ledger, LedgerUnavailable, LimitRecounting, Short
+from tollway.providers.json_scan import Body
 from tollway.providers.port import Refusal
 from tollway.settling.call_end import CallEnd
 from tollway_extauthz import answers
@@ -27,11 +28,11 @@ from tollway_extauthz.access_log_service import ends_in
 from tollway_extauthz.authorizer import Authorizer
 from tollway_extauthz.body_reader import BIG, BodyReader, ReaderGone
 from tollway_extauthz.metrics import Metrics
-from tollway_extauthz.questions import question_of
+from tollway_extauthz.questions import asked_in, question_of
 from tollway_extauthz.rules import Rules
 from tollway_extauthz.settler import Settler
 from tollway_extauthz.waiting_room import WaitingRoom, may_end_soon
-from tollway_extauthz.wire.envoy_subset_pb2 import CheckRequest
+from tollway_extauthz.wire.envoy_subset_pb2 import AttributeContext
 
 _log = logging.getLogger(__name__)
 CHECK: Final = "/envoy.service.auth.v3.Authorization/Check"
@@ -110,10 +111,10 @@ class Rounds:
 
     # -- what comes in
 
-    def ask(self, asking: Asking, message: bytes) -> None:
+    def ask(self, asking: Asking, message: bytes | bytearray) -> None:
         """Envoy asks about a call: a `CheckRequest`. Whatever it is, it is answered, and never granted by mistake."""
         try:
-            case = self._case(asking, CheckRequest.FromString(message))
+            case = self._case(asking, *asked_in(message))
             is_big = case is not None and self._is_to_be_read_apart(case.question)
         except Exception:  # noqa: BLE001 - an exception must never mean a grant
             _log.exception("a question cannot be understood; the call is refused")
@@ -130,7 +131,7 @@ class Rounds:
             self._arrived.append(case)
         self._soon()
 
-    def tell(self, message: bytes) -> None:
+    def tell(self, message: bytes | bytearray) -> None:
         """Envoy tells of calls: a message of its access-log service."""
         try:
             ends = ends_in(message)
@@ -337,14 +338,13 @@ class Rounds:
 
     # -- what a call says
 
-    def _case(self, asking: Asking, request: CheckRequest) -> _Case | None:
+    def _case(self, asking: Asking, attributes: AttributeContext, body: Body) -> _Case | None:
         """None where it cannot be decided: there are no rules yet, or Envoy gave the call no id of its own."""
         rules = self._rules()
         if rules is None:
             return None
-        attributes = request.attributes
         question = question_of(
-            attributes, rules, self._clock(), self._wall_clock(), uncovered_allowed=self._uncovered_allowed
+            attributes, body, rules, self._clock(), self._wall_clock(), uncovered_allowed=self._uncovered_allowed
         )
         if not _CALL_ID.fullmatch(question.call_id):
             return None

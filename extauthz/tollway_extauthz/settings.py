@@ -5,6 +5,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from tollway.resources.models import ROOT_NAMESPACE
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Paths, sockets and switches. Sockets are Unix sockets, made with mode 0600."""
@@ -34,6 +38,24 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     booted_at: int | None = None
     """When this machine started, milliseconds since the epoch. Told to workers, so that they share a clock even if the
     machine's was set between their starts; one alone finds it out by itself."""
+    root_namespace: str = ROOT_NAMESPACE
+    """Where Tollway is installed: the operator is a service account there."""
+    usage_port: Port = 0
+    """Where the operator asks for usage, with its SVID (15444 in a cluster); 0: nowhere."""
+    usage_address: str = ""
+    """Empty: every address. The operator comes over the pod network, and nobody else is let in."""
+    identity: str = ""
+    """The directory with the gateway's SVID and trust bundle, which `usage_port` needs."""
+    trials_socket: str = ""
+    """Where Envoy tells which sidecars have tried the trial certificate; empty: nowhere."""
+    gateway_port: Port = 15_443
+    """Envoy's own, at which this process tries it."""
+    admin_port: Port = 0
+    """The administration's application on loopback as well, for the command line's port-forward; 0: not."""
+
+    def __post_init__(self) -> None:
+        if self.usage_port and not self.identity:
+            raise ValueError("usage_port needs identity, the directory with the gateway's SVID")
 
 
 def read_settings(path: Path) -> Settings:

@@ -40,10 +40,12 @@ class Worker:
         self.metrics = Metrics()
         self.learned = LearnedOutputs(ledger.learned(_REMEMBERED))
         self.rules = RuleSource(Path(settings.rules), Path(settings.issuers), settings.trust_domain, default_book())
+        authorizer = Authorizer(ledger, self.learned, clock, settings.hold_ms)
+        self.shortfalls = authorizer.shortfalls
         self.rounds = Rounds(
             lambda: self.rules.current,
             ledger,
-            Authorizer(ledger, self.learned, clock, settings.hold_ms),
+            authorizer,
             Settler(ledger, self.learned, self.metrics, clock, wall_clock, settings.hold_ms),
             self.metrics,
             clock,
@@ -61,10 +63,10 @@ class Worker:
         await self._checks.start(self._settings.check_socket)
         _log.info("ready on %s", self._settings.check_socket)
 
-    def refresh(self) -> None:
+    async def refresh(self) -> None:
         """Take the rules that are published, if they are others."""
-        if self.rules.refresh() and self.rules.current is not None:
-            self.metrics.generation = self.rules.current.generation
+        if await self.rules.refresh() and self.rules.current is not None:
+            self.metrics.generation, self.metrics.issuers = self.rules.current.generation, self.rules.current.issuers
 
     async def finish(self) -> None:
         """Take no more calls, and decide about those that were asked."""

@@ -39,7 +39,7 @@ from tollway_extauthz.authorizer import Authorizer
 from tollway_extauthz.learned import LearnedOutputs
 from tollway_extauthz.metrics import Metrics
 from tollway_extauthz.peer import PeerValidator
-from tollway_extauthz.questions import question_of
+from tollway_extauthz.questions import asked_in, question_of
 from tollway_extauthz.rounds import Rounds
 from tollway_extauthz.rules import Rules
 from tollway_extauthz.settler import Settler
@@ -92,7 +92,8 @@ def check(data: bytes) -> None:
         if asked.attributes.source.certificate == _ME:
             asked.attributes.source.certificate = quote(pem(leaf_of_caller()), safe="")
             raw = asked.SerializeToString()
-        _check_reading_elsewhere(question_of(asked.attributes, _rules(), NOW, NOW, uncovered_allowed=False))
+        attributes, body = asked_in(bytearray(raw))
+        _check_reading_elsewhere(question_of(attributes, body, _rules(), NOW, NOW, uncovered_allowed=False))
     asking = _Asking()
     asyncio.run(_ask(asking, raw))
     (answer,) = asking.answers
@@ -154,9 +155,9 @@ def _check_reading_elsewhere(question: Question) -> None:
     if family is None or operation is None:
         return
     kind = question.headers.get("content-type", "")
-    here = understand(family, operation, question.body, kind)
+    here = understand(family, operation, bytes(question.body), kind)
     told = {"family": family.name, "operation": operation, "content_type": kind}
-    there = msgspec.msgpack.decode(body_reader.read_one(msgspec.msgpack.encode(told), question.body))
+    there = msgspec.msgpack.decode(body_reader.read_one(msgspec.msgpack.encode(told), bytes(question.body)))
     if isinstance(here, ParsedCall):
         assert msgspec.convert(there["parsed"], ParsedCall) == here
     else:
@@ -190,8 +191,13 @@ def _check_grant(asked: CheckRequest, response: CheckResponse) -> None:
 
 def _edits(response: CheckResponse) -> list[Edit]:
     """As the gateway's Lua reads them."""
-    told = [each.struct_value.fields for each in response.dynamic_metadata.fields["edits"].list_value.values]
-    return [Edit(int(e["off"].number_value), int(e["len"].number_value), e["text"].string_value) for e in told]
+    told, edits = response.dynamic_metadata.fields["edits"].string_value.encode(), []
+    while told:
+        begun, _, rest = told.partition(b":")
+        offset, length, size = map(int, begun.split(b" "))
+        edits.append(Edit(offset, length, rest[:size].decode()))
+        told = rest[size:]
+    return edits
 
 
 @cache

@@ -19,6 +19,7 @@ def test_every_file_of_the_gateway_and_of_each_sidecar_is_shown(tollway, tmp_pat
     assert ran.code == 0
     assert sorted(ran.json) == [
         "agents/team-a_researcher/bootstrap.json",
+        "agents/team-a_researcher/xds/cds.json",
         "agents/team-a_researcher/xds/identity.json",
         "agents/team-a_researcher/xds/rds.json",
         "gateway/bootstrap.json",
@@ -26,6 +27,7 @@ def test_every_file_of_the_gateway_and_of_each_sidecar_is_shown(tollway, tmp_pat
         "gateway/xds/credential-openai.json",
         "gateway/xds/identity.json",
         "gateway/xds/rds.json",
+        "gateway/xds/trial.json",
     ]
     assert "api.example.com" in str(ran.json["gateway/xds/cds.json"])
     assert not (tmp_path / "state").exists()

@@ -29,8 +29,7 @@ from doctoring.builders import (
 )
 from tollway.resources.models import Mode
 from tollway_cli.doctor.checks import CHECKS, diagnose
-from tollway_cli.doctor.findings import Result
-from tollway_cli.doctor.screen import is_well
+from tollway_cli.doctor.findings import Result, is_well
 from tollway_cli.doctor.snapshot import ConfigFacts, Prices, RefusalFacts, Snapshot, WorkerFacts
 
 START = "tollway up --config /config --state /state --secret openai-key/api-key=env:VARIABLE"

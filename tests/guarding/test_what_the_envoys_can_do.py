@@ -16,7 +16,7 @@ import pytest
 
 from road.envoy_road import AGENT, CHAT, JSON, PROVIDER_KEY, Road, eventually, running_road
 from tollway.resources.models import AIProvider, Endpoint
-from tollway_operator.atomic_files import swap
+from tollway_files.atomic import swap
 from tollway_operator.envoy.gateway import gateway_bootstrap, gateway_files
 from tollway_operator.envoy.sidecar import sidecar_bootstrap, sidecar_files
 
@@ -227,6 +227,7 @@ PARTS = {
     "envoy.extensions.filters.http.set_metadata.v3.Config",
     "envoy.extensions.filters.http.sse_to_metadata.v3.SseToMetadata",
     "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec",
+    "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
     "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
     "envoy.extensions.http.injected_credentials.generic.v3.Generic",

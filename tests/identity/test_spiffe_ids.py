@@ -17,6 +17,8 @@ from tollway.identity.spiffe_id import (
     agent_path,
     gateway_id,
     parse_spiffe_id,
+    trial_id,
+    tried_bundle,
     workload_id,
 )
 
@@ -189,3 +191,16 @@ def test_an_id_comes_apart_into_what_it_was_made_of(namespace, service_account, 
 )
 def test_an_id_of_another_form_is_not_ours(path):
     assert agent_path(parse_spiffe_id(f"spiffe://td{path}")) is None
+
+
+def test_the_id_of_a_trial_is_nobodys_and_says_of_which_bundle_it_is() -> None:
+    gateway = gateway_id(DEFAULT_TRUST_DOMAIN)
+    digest = "0123456789abcdef" * 4
+    trial = trial_id(gateway, digest)
+    assert str(trial) == f"{gateway}/agent/trial-{digest}"
+    assert tried_bundle(trial) == digest
+    path = agent_path(trial)
+    assert path is not None
+    assert path.namespace == "tollway-system", "where there are no agents"
+    others = (gateway, agent_id(DEFAULT_TRUST_DOMAIN, "team-a", "trial", f"trial-{digest}"))
+    assert [tried_bundle(other) for other in others] == ["", ""]

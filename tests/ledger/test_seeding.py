@@ -10,7 +10,6 @@ import pytest
 
 from ledger.builders import HOUR, MINUTE, NOON, TODAY, counter, facts
 from tollway.deciding.rulebook import RuleBook
-from tollway.deciding.rulebook import caller_of as declared
 from tollway.ledger.port import (
     ALL_CALLS,
     CallFacts,
@@ -286,8 +285,8 @@ def test_seeding_counts_a_call_where_the_rules_would() -> None:
     meta = Meta("everything", "team-a")
     quota = AIQuota(meta, (Limit("tokens", Unit.TOKENS, 1, TODAY),), per=tuple(Per))
     agent = AgentIdentity(Meta("anna", "team-a"), Selector({"app": "anna"}), service_account="reader")
-    caller = replace(declared(agent), pod="uid-1")
     book = RuleBook(ResourceSet(agents=(agent,), quotas=(quota,)), PriceBook("", "", {}))
+    caller = replace(book.caller_of(agent), pod="uid-1")
     (cover,) = book.covers(caller, "openai", "gpt-5")
     told = replace(facts(model="gpt-5"), agent=caller.spiffe_id, pod="uid-1")
     assert counter_like(cover.counter, told) == cover.counter

@@ -5,7 +5,7 @@ import contextlib
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
@@ -90,6 +90,22 @@ class FaultyProxy:
         finally:
             self.faults = Faults()
 
+    @contextlib.contextmanager
+    def refusing(self) -> Iterator[float]:
+        """Nobody listens, and what was open is closed; gives the moment when that began."""
+        self._here(self._site.stop())
+        self.cut_watches()
+        assert self._runner.server is not None
+        self._here(self._runner.server.shutdown(0.5))
+        try:
+            yield time.monotonic()
+        finally:
+            self._here(self._listen())
+
+    def _here(self, doing: Coroutine[object, object, object]) -> None:
+        """In the proxy's own thread."""
+        asyncio.run_coroutine_threadsafe(doing, self._loop).result(20)
+
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_until_complete(self._start())
@@ -108,8 +124,13 @@ class FaultyProxy:
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.5)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=context).start()
+        self._context = context
+        await self._listen()
         self._ready.set()
+
+    async def _listen(self) -> None:
+        self._site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self._context, reuse_address=True)
+        await self._site.start()
 
     async def _stop(self) -> None:
         await self._runner.cleanup()

@@ -7,13 +7,17 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from clusters import ROOT, Client, Cluster, path_of, until
+from ports import free_port
 from tollway_cli.standalone.supervisor import leashed
 
 RBAC: Final = ROOT / "charts" / "tollway" / "rbac"
@@ -56,25 +60,50 @@ def rules(file: str, root: str, namespace: str = "") -> Iterator[Json]:
 class Running:
     """An operator's process; what it wrote is in `log`."""
 
-    def __init__(self, kubeconfig: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, kubeconfig: Path, environ: Mapping[str, str], program: tuple[str, ...] = ("-m", "tollway_operator")
+    ) -> None:
+        self._program = program
         self.folder = tempfile.TemporaryDirectory(prefix="tollway-operator-")
         self.log = Path(self.folder.name) / "operator.log"
+        self.health_port = free_port()
         self._environ = {
             "PATH": "/usr/bin:/bin",
             "HOME": self.folder.name,
             "KUBECONFIG": str(kubeconfig),
             "TOLLWAY_LEASE_SECONDS": "3",
+            "TOLLWAY_HEALTH_ADDRESS": f"127.0.0.1:{self.health_port}",
             **environ,
         }
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = leashed((sys.executable, "-m", "tollway_operator"))
+        command = leashed((sys.executable, *self._program))
         with self.log.open("ab") as log:
             return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self._environ)
 
     def said(self) -> str:
         return self.log.read_text(errors="replace")
+
+    def asked(self, path: str) -> tuple[int, str]:
+        """What its health port answers; (0, "") where nobody does."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                return refusal.code, refusal.read().decode()
+        except OSError:
+            return 0, ""
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that have these labels; 0 where there is none."""
+        total = 0.0
+        for family in text_string_to_metric_families(self.asked("/metrics")[1]):
+            for sample in family.samples:
+                if sample.name == name and labels.items() <= sample.labels.items():
+                    total += sample.value
+        return total
 
     def kill(self) -> None:
         os.kill(self.process.pid, signal.SIGKILL)
@@ -102,10 +131,14 @@ class Running:
 
 @contextlib.contextmanager
 def operating(
-    operator: Client, root: str = "tollway-system", kubeconfig: Path | None = None, **environ: str
+    operator: Client,
+    root: str = "tollway-system",
+    kubeconfig: Path | None = None,
+    program: tuple[str, ...] = ("-m", "tollway_operator"),
+    **environ: str,
 ) -> Iterator[Running]:
     """An operator; a test that fails shows what it wrote."""
-    running = Running(kubeconfig or operator.kubeconfig, {"TOLLWAY_ROOT_NAMESPACE": root, **environ})
+    running = Running(kubeconfig or operator.kubeconfig, {"TOLLWAY_ROOT_NAMESPACE": root, **environ}, program)
     try:
         yield running
     except BaseException:

@@ -60,9 +60,15 @@ def test_R02_R03_one_writes_the_other_takes_over_and_a_sleeper_that_wakes_does_n
 ) -> None:
     admin = cluster.admin
     wait_for(lambda: holder(admin) in both, "nobody leads")
+    # What is written once, at the beginning: it is no sleeper's, whenever it comes.
+    once = {"tollway-ca", "tollway-gateway-svid", "tollway-gateway-credentials"}
+    wait_for(lambda: once <= secret_versions(admin).keys(), "the gateway's Secrets are not there")
     _, chain = issued(admin)
     first, made = holder(admin), authority(admin)
     second = next(name for name in both if name != first)
+
+    wait_for(lambda: both[first].asked("/readyz") == (200, "leads\n"), "it does not say that it leads")
+    assert both[second].asked("/readyz") == (200, "stands by: another operator leads\n")
 
     both[first].pause()
     wait_for(lambda: holder(admin) == second, "nobody takes over")

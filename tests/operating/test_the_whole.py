@@ -10,7 +10,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from spiffe import TrustDomain, X509Bundle, X509Svid
+from spiffe import TrustDomain, X509Bundle, X509BundleSet, X509Svid
 
 from clusters import Client, Cluster, path_of
 from operating.operators import TOLLWAY, agent, condition, install, operating, status, wait_for
@@ -94,6 +94,21 @@ def test_an_svid_in_a_secret_is_accepted_by_an_independent_implementation(admin:
         == X509Bundle.parse(TrustDomain("cluster.local"), held["ca.crt"]).x509_authorities
     )
     assert "cluster.local" in json.loads(held["bundle.json"])["trust_domains"]
+
+
+def test_the_bundle_beside_an_svid_is_the_cluster_s_for_an_independent_implementation(admin: Client, name: str) -> None:
+    admin.create(agent(name, TEAM, svid={"delivery": "Secret"})).expect()
+    ready(admin, name, TEAM)
+    held = files(admin, TEAM, f"tollway-svid-{name}")
+    [(domain, document)] = json.loads(held["bundle.json"])["trust_domains"].items()
+    # The SPIFFE bundle format: a JWK set, whose keys for X.509 carry one certificate each.
+    assert [key["use"] for key in document["keys"]] == ["x509-svid"]
+    roots = b"".join(base64.b64decode(key["x5c"][0]) for key in document["keys"])
+    found = X509BundleSet.of([X509Bundle.parse_raw(TrustDomain(domain), roots)])
+    svid = X509Svid.parse(held["tls.crt"], held["tls.key"])
+    bundle = found.get_bundle_for_trust_domain(svid.spiffe_id.trust_domain)
+    assert bundle == trusted(admin)
+    assert_verifies(svid, bundle)
 
 
 def test_the_secret_goes_with_its_identity_and_its_certificate_is_not_made_anew(admin: Client, name: str) -> None:

@@ -26,10 +26,10 @@ from installations import KEY, Installation, agent, budget, children_of, provide
 from tollway.identity.spiffe_id import DEFAULT_TRUST_DOMAIN, TrustDomain, agent_id, gateway_id
 from tollway.resources.models import KeyType
 from tollway_cli.demo.provider import Behaviour, ProviderSettings
-from tollway_operator.atomic_files import swap
+from tollway_files.atomic import swap
 from tollway_operator.authority.authority import SVID, Authority
 from tollway_operator.authority.certificates import CA, certificate_pem, key_pem
-from tollway_operator.authority.svid_files import svid_files
+from tollway_operator.authority.svid_files import gateway_svid_files
 
 HOUR = 3_600_000
 CALLER = agent_id(DEFAULT_TRUST_DOMAIN, "team-a", "caller", "caller")
@@ -145,12 +145,12 @@ def test_an_agents_certificate_posing_as_the_gateway_gets_no_call(installation: 
     identity = installation.state / "gateway" / "identity"
     impostor = authority.issue(CALLER, KeyType.ECDSA_P256, HOUR, now_ms())
     genuine = authority.issue(gateway_id(DEFAULT_TRUST_DOMAIN), KeyType.ECDSA_P256, HOUR, now_ms())
-    swap(identity, svid_files(impostor, authority.bundle_map()))
+    swap(identity, gateway_svid_files(impostor, None, authority.bundle_map()))
     try:
         restart_sidecar(installation)
         wait_until(lambda: status_through_sidecar(installation) == 503, 10)
     finally:
-        swap(identity, svid_files(genuine, authority.bundle_map()))
+        swap(identity, gateway_svid_files(genuine, None, authority.bundle_map()))
     wait_until(lambda: status_through_sidecar(installation) == 200, 10)
 
 
@@ -186,7 +186,7 @@ def renew(installation: Installation, authority: Authority) -> SVID:
     """New SVIDs for the gateway and for the caller's sidecar, delivered as the supervisor delivers them."""
     for directory, spiffe_id in (("gateway", gateway_id(DEFAULT_TRUST_DOMAIN)), ("agents/team-a_caller", CALLER)):
         svid = authority.issue(spiffe_id, KeyType.ECDSA_P256, HOUR, now_ms())
-        swap(installation.state / directory / "identity", svid_files(svid, authority.bundle_map()))
+        swap(installation.state / directory / "identity", gateway_svid_files(svid, None, authority.bundle_map()))
     return svid
 
 

@@ -16,9 +16,9 @@ from tollway.identity.spiffe_id import DEFAULT_TRUST_DOMAIN, gateway_id
 from tollway.resources.models import KeyType, ResourceSet, RuleFile
 from tollway.resources.parse import Parsed, parse_files
 from tollway.resources.problems import json_path
-from tollway_operator.atomic_files import swap
+from tollway_files.atomic import swap
 from tollway_operator.authority.authority import Authority
-from tollway_operator.authority.svid_files import svid_files
+from tollway_operator.authority.svid_files import gateway_svid_files
 from tollway_operator.envoy.binary import envoy_binary
 from tollway_operator.envoy.credentials import CredentialError, render_credential
 from tollway_operator.envoy.gateway import gateway_bootstrap, gateway_files
@@ -146,6 +146,6 @@ def _identity(root: Path) -> Path:
     """What the gateway's configuration wants to find."""
     authority = Authority.load_or_create(root / "ca", DEFAULT_TRUST_DOMAIN, 1_800_000_000_000)
     svid = authority.issue(gateway_id(DEFAULT_TRUST_DOMAIN), KeyType.ECDSA_P256, 3_600_000, 1_800_000_000_000)
-    swap(root / "identity", svid_files(svid, authority.bundle_map()))
+    swap(root / "identity", gateway_svid_files(svid, None, authority.bundle_map()))
     (root / "provider-ca.pem").write_bytes(authority.issuers_pem())
     return root

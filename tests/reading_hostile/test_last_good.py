@@ -13,7 +13,7 @@ from reading_hostile.gateway import call, counter
 from reading_hostile.hostile_files import FILES, HostileFile
 from reading_hostile.injections import ODD_KEY
 from tollway_cli.demo.provider import CALL_LOG, Behaviour, ProviderSettings
-from tollway_operator.atomic_files import swap
+from tollway_files.atomic import swap
 
 
 @pytest.fixture(scope="module")

@@ -114,14 +114,12 @@ def test_where_delivery_is_by_pod_certificate_a_secret_of_ours_is_removed() -> N
     [
         ("Auto", True, True, "PodCertificate"),
         ("Auto", False, True, "Secret"),
-        ("Auto", False, False, None),
+        ("Auto", False, False, "Secret"),
         ("PodCertificate", False, True, "PodCertificate"),
         ("Secret", True, False, "Secret"),
     ],
 )
-def test_auto_takes_the_first_that_the_cluster_can_do(
-    delivery: str, served: bool, listed: bool, resolved: str | None
-) -> None:
+def test_auto_takes_the_first_that_the_cluster_can_do(delivery: str, served: bool, listed: bool, resolved: str) -> None:
     world = World(secrets=listed)
     world.agent(svid={"delivery": delivery})
     if resolved == "Secret" and listed:
@@ -270,3 +268,19 @@ def test_an_identity_that_waits_for_its_first_pod_is_no_event() -> None:
     plan = plan_agents(world.snapshot(), TEAM, NOW)
     assert conditions(only(plan, WriteStatus)[0].status)["Issued"] == ("Unknown", "NoPods")
     assert not only(plan, Say)
+
+
+def test_that_calls_could_go_around_the_gateway_is_said_until_egress_is_strict() -> None:
+    world = World()
+    world.agent(svid=SECRET)
+    world.svid(NOW)
+    world.pod()
+
+    def said() -> str:
+        [ready] = [each for each in status(world)["conditions"] if each["type"] == "Ready"]
+        assert ready["status"] == "True"
+        return str(ready["message"])
+
+    assert "label the namespace tollway.dev/egress=strict" in said()
+    world.put(kinds.NAMESPACE, TEAM, "", labels={"tollway.dev/enforce": "enabled", "tollway.dev/egress": "strict"})
+    assert "egress" not in said()

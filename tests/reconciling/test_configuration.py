@@ -13,7 +13,7 @@ from tollway_operator.cluster import kinds
 from tollway_operator.reconciling.actions import Apply, IssueSVID, Key, Plan, ReadyAuthority, Topic, WriteStatus
 from tollway_operator.reconciling.changes import every_key, keys_of
 from tollway_operator.reconciling.plan import plan
-from tollway_operator.reconciling.reporting import Counted, Report
+from tollway_operator.reconciling.reporting import Report
 from tollway_operator.watching.facts import Fact
 
 ROOT = "tollway-system"
@@ -90,14 +90,16 @@ def test_the_gateway_gets_an_identity_a_configuration_and_credentials_and_they_a
         "bootstrap.json",
         "rds.json",
         "cds.json",
+        "trial.json",
         "identity.json",
         "bundle.json",
         "issuers.pem",
         "parts.json",
     }
-    assert json.loads(config["parts.json"]) == {"credentials": ["credential-openai.json"], "providers": ["openai"]}
+    parts = json.loads(config["parts.json"])
+    assert (parts["credentials"], parts["providers"]) == (["credential-openai.json"], {"openai": "uid-of-openai"})
     assert config["issuers.pem"].encode() == AUTHORITY.issuers_pem()
-    assert list(applied(plan, names.GATEWAY_CREDENTIALS)["data"]) == ["credential-openai.json"]
+    assert set(applied(plan, names.GATEWAY_CREDENTIALS)["data"]) == {"credential-openai.json", "generation"}
     done(world, plan)
     assert not only(planned(world, Topic.GATEWAY), Apply)
 
@@ -112,6 +114,27 @@ def test_a_key_is_in_the_credentials_alone_and_written_before_the_configuration(
     assert "sk-secret" not in repr(world.store.all(kinds.SECRET, Fact))
 
 
+def test_credentials_name_the_configuration_that_they_go_with_and_another_key_goes_with_the_same() -> None:
+    world = World()
+
+    def generations() -> tuple[str, str]:
+        plan = planned(world, Topic.GATEWAY)
+        credentials = applied(plan, names.GATEWAY_CREDENTIALS)["data"]["generation"]
+        config = applied(plan, names.GATEWAY)["data"]["parts.json"]
+        return base64.b64decode(credentials).decode(), json.loads(config)["generation"]
+
+    provider(world)
+    key(world)
+    one, same = generations()
+    assert one == same
+    key(world, value=b"sk-other")
+    assert generations() == (one, one)
+    provider(world, "other")
+    key(world, "other")
+    two, same = generations()
+    assert one != two == same
+
+
 @pytest.mark.parametrize("value", [None, b"", b"two\nlines", b"sp ace"], ids=["no Secret", "empty", "lines", "space"])
 def test_a_provider_without_a_usable_key_is_left_out_and_the_others_are_served(value: bytes | None) -> None:
     world = World()
@@ -121,7 +144,7 @@ def test_a_provider_without_a_usable_key_is_left_out_and_the_others_are_served(v
     if value is not None:
         key(world, value=value)
     parts = applied(planned(world, Topic.GATEWAY), names.GATEWAY)["data"]["parts.json"]
-    assert json.loads(parts)["providers"] == ["other"]
+    assert json.loads(parts)["providers"] == {"other": "uid-of-other"}
 
 
 # --- sidecars ------------------------------------------------------------------------------------------------------
@@ -132,7 +155,14 @@ def test_an_enforced_namespace_gets_its_sidecars_configuration_once() -> None:
     provider(world)
     plan = planned(world, Topic.SIDECAR, TEAM)
     config = applied(plan, names.SIDECAR)
-    assert set(config["data"]) == {"bootstrap.json", "rds.json", "identity.json", "bundle.json", "ca.crt"}
+    assert set(config["data"]) == {
+        "bootstrap.json",
+        "rds.json",
+        "cds.json",
+        "identity.json",
+        "bundle.json",
+        "ca.crt",
+    }
     assert config["data"]["bundle.json"].encode() == TRUST.bundle
     done(world, plan)
     assert not actions(planned(world, Topic.SIDECAR, TEAM))
@@ -207,24 +237,6 @@ def test_a_provider_says_how_many_of_its_models_have_a_price(
     provider(world, models=models, prices=prices)
     found = status(planned(world, Topic.PROVIDERS), "openai")
     assert (found["models"]["priced"], found["models"]["unpriced"]) == counted
-
-
-def counted(number: int, fraction: float, name: str = "quota") -> Counted:
-    return Counted(TEAM, name, "parallel", f"agent-{number}", "4", str(number), "0", fraction, NOW + 60_000)
-
-
-def test_a_quota_shows_its_twenty_tightest_counters_and_says_that_it_is_exceeded() -> None:
-    world = World()
-    world.agent()
-    quota(world)
-    quota(world, "calm")
-    report = Report(frozenset(), (*(counted(n, n / 29) for n in range(30)), counted(1, 0.5, "calm")))
-    plan = planned(world, Topic.QUOTAS, report=report)
-    found = status(plan, "quota")
-    assert [each["used"] for each in found["limits"]] == [str(n) for n in range(29, 9, -1)]
-    assert conditions(found)["Exceeded"] == ("True", "Spent")
-    assert conditions(found)["Enforced"] == ("True", "Enforced")
-    assert conditions(status(plan, "calm"))["Exceeded"] == ("False", "WithinLimits")
 
 
 @pytest.mark.parametrize(

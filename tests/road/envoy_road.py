@@ -42,9 +42,9 @@ from tollway_extauthz.wire.envoy_subset_pb2 import (
     OkHttpResponse,
     Status,
 )
-from tollway_operator.atomic_files import swap
+from tollway_files.atomic import swap
 from tollway_operator.authority.authority import Authority
-from tollway_operator.authority.svid_files import svid_files
+from tollway_operator.authority.svid_files import gateway_svid_files
 from tollway_operator.envoy.binary import envoy_binary
 from tollway_operator.envoy.gateway import gateway_bootstrap, gateway_files
 from tollway_operator.envoy.settings import MIB, GatewaySettings, SidecarSettings
@@ -367,7 +367,7 @@ class Road:
 
     def show_identity(self, directory: str, spiffe_id: SPIFFEID, authority: Authority | None = None) -> None:
         svid = (authority or self.authority).issue(spiffe_id, KeyType.ECDSA_P256, HOUR_MS, now_ms())
-        swap(Path(directory), svid_files(svid, self.authority.bundle_map()))
+        swap(Path(directory), gateway_svid_files(svid, None, self.authority.bundle_map()))
 
     def show_providers(self, credentials: Mapping[str, bytes]) -> None:
         swap(Path(self.gateway_settings.xds_dir), gateway_files(self.gateway_settings, self.providers, credentials))

@@ -65,8 +65,8 @@ def test_every_connection_of_the_road_agrees_on_a_post_quantum_key(road: Road) -
 def test_edits_of_the_decision_are_byte_exact(road: Road) -> None:
     body = '{"a": "žluťoučký 🐴", "max_tokens": 4096, "n":1.0, "x": 98765432109876543210}'.encode()
     start = body.index(b"4096")
-    edits = [{"off": 0, "len": 1, "text": '{"store":false,'}, {"off": start, "len": 4, "text": "7"}]
-    edits.append({"off": len(body) - 1, "len": 1, "text": ',"é":"ü"}'})
+    first, last = '{"store":false,', ',"é":"ü"}'
+    edits = f"0 1 {len(first)}:{first}{start} 4 1:7{len(body) - 1} 1 {len(last.encode())}:{last}"
     road.check.answer = lambda _: allowed(edits=edits)
     road.call(body=body)
     expected = b'{"store":false,' + body[1:start] + b"7" + body[start + 4 : -1] + ',"é":"ü"}'.encode()
@@ -77,18 +77,18 @@ def test_edits_of_the_decision_are_byte_exact(road: Road) -> None:
 
 def test_a_body_of_twenty_mebibytes_is_edited_too(road: Road) -> None:
     body = b'{"max_tokens": 4096, "x": "' + random.Random(1).randbytes(10 << 20).hex().encode() + b'"}'
-    road.check.answer = lambda _: allowed(edits=[{"off": 15, "len": 4, "text": "12"}])
+    road.check.answer = lambda _: allowed(edits="15 4 2:12")
     assert road.call(body=body).status == 200
     assert road.upstream.received[-1].body == body.replace(b"4096", b"12", 1)
 
 
 @pytest.mark.parametrize(
-    "edit",
-    [{"off": 10, "len": 100, "text": ""}, {"off": -1, "len": 1, "text": ""}, {"off": "x", "len": 1, "text": ""}],
-    ids=["past the end", "before the beginning", "no number"],
+    "edits",
+    ["10 100 0:", "-1 1 0:", "x 1 0:", "5 1 1:a0 1 1:b", "0 1 2:a", [{"off": 0, "len": 1, "text": ""}]],
+    ids=["past the end", "before the beginning", "no number", "out of order", "less text than said", "no text"],
 )
-def test_a_body_that_cannot_be_edited_does_not_leave(road: Road, edit: dict[str, object]) -> None:
-    road.check.answer = lambda _: allowed(edits=[edit])
+def test_a_body_that_cannot_be_edited_does_not_leave(road: Road, edits: object) -> None:
+    road.check.answer = lambda _: allowed(edits=edits)
     before = len(road.upstream.received)
     answer = road.call()
     assert answer.status == 503

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tollway_operator.atomic_files import REAL_FILES
+from tollway_files.atomic import REAL_FILES
 
 
 class PowerLoss(Exception):  # noqa: N818

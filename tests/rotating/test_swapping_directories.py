@@ -9,7 +9,7 @@ import pytest
 from identity.crafting import HOUR, NOW, RESEARCHER, new_authority
 from rotating.dying_disk import DyingDisk, PowerLoss
 from tollway.resources.models import KeyType
-from tollway_operator.atomic_files import swap, write_file
+from tollway_files.atomic import swap, write_file
 from tollway_operator.authority.svid_files import svid_files
 
 OLD = {"tls.crt": b"certificate 1", "tls.key": b"key 1"}

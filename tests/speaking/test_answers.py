@@ -16,7 +16,7 @@ def test_what_envoys_filters_are_told_is_read_as_it_was_meant(call: str, edits: 
     meant = Struct()
     meant["call"] = call
     meant["strip_usage"] = True
-    meant["edits"] = [{"off": offset, "len": length, "text": text} for offset, length, text in edits]
+    meant["edits"] = "".join(f"{offset} {length} {len(text.encode())}:{text}" for offset, length, text in edits)
     written = writing.text(b"call", call) + writing.truth(b"strip_usage") + writing.edits(b"edits", edits)
     assert Struct.FromString(written) == meant
 

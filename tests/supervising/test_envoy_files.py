@@ -11,10 +11,11 @@ import pytest
 from tollway.resources.models import AIProvider, Endpoint, Meta, ProviderType
 from tollway_cli.standalone import envoys
 from tollway_cli.standalone.ports import Ports
-from tollway_cli.standalone.probes import until
 from tollway_cli.standalone.state import StateDirectory, prepare
 from tollway_cli.standalone.supervisor import ProcessSpec, Supervisor, tail
-from tollway_operator.atomic_files import swap
+from tollway_extauthz.keeping.envoy_files import RUNS_WITHIN, WatchedFiles, essential_versions, running_versions
+from tollway_extauthz.keeping.probes import until
+from tollway_files.atomic import swap
 from tollway_operator.envoy.binary import envoy_binary
 from tollway_operator.envoy.settings import SidecarSettings
 from tollway_operator.envoy.sidecar import sidecar_bootstrap, sidecar_files
@@ -30,13 +31,13 @@ def state(tmp_path: Path) -> StateDirectory:
 
 
 @pytest.fixture
-async def running(state: StateDirectory) -> AsyncIterator[tuple[envoys.WatchedFiles, SidecarSettings]]:
+async def running(state: StateDirectory) -> AsyncIterator[tuple[WatchedFiles, SidecarSettings]]:
     """A sidecar Envoy; without an identity, since nobody calls through it."""
     ports = Ports({})
     port = ports.of("sidecar", 39_000)
     settings = envoys.sidecar_settings(state, "cluster.local", "team-a/researcher", port, 39_999)
     bootstrap = state.agent(settings.agent) / "bootstrap.json"
-    files = envoys.WatchedFiles(settings.xds_dir, settings.admin_socket)
+    files = WatchedFiles(settings.xds_dir, settings.admin_socket)
     files.show(sidecar_files(settings, [provider("first")]))
     bundle = b'{"trust_domains": {"cluster.local": {"keys": []}}}'
     swap(Path(settings.identity_dir), {"tls.crt": b"", "tls.key": b"", "bundle.json": bundle})
@@ -57,7 +58,7 @@ def shown(settings: SidecarSettings) -> Mapping[str, object]:
     return json.loads((Path(settings.xds_dir) / "rds.json").read_text())
 
 
-async def test_a_change_is_done_when_envoy_runs_it(running: tuple[envoys.WatchedFiles, SidecarSettings]) -> None:
+async def test_a_change_is_done_when_envoy_runs_it(running: tuple[WatchedFiles, SidecarSettings]) -> None:
     files, settings = running
     assert await files.change(sidecar_files(settings, [provider("first"), provider("second")])) is None
     assert await files.run()
@@ -65,7 +66,7 @@ async def test_a_change_is_done_when_envoy_runs_it(running: tuple[envoys.Watched
 
 
 async def test_what_envoy_refuses_is_told_and_taken_back(
-    running: tuple[envoys.WatchedFiles, SidecarSettings],
+    running: tuple[WatchedFiles, SidecarSettings],
 ) -> None:
     files, settings = running
     before = shown(settings)
@@ -73,7 +74,7 @@ async def test_what_envoy_refuses_is_told_and_taken_back(
     response = json.loads(bad["rds.json"])
     response["resources"][0]["virtualHosts"][0]["routes"][0]["match"] = {}
     bad["rds.json"] = json.dumps(response | {"versionInfo": "bad"}).encode()
-    async with asyncio.timeout(envoys.RUNS_WITHIN / 2):
+    async with asyncio.timeout(RUNS_WITHIN / 2):
         refusal = await files.change(bad)
     assert refusal is not None
     assert "update_rejected" in refusal or "update_failure" in refusal
@@ -89,15 +90,15 @@ def test_versions_of_what_is_warming_up_do_not_count() -> None:
             {"dynamic_warming_clusters": [{"version_info": "not yet"}]},
         ]
     }
-    assert envoys.running_versions(dump) == {"cds", "a"}
+    assert running_versions(dump) == {"cds", "a"}
 
 
-def test_secrets_that_nothing_may_need_are_not_waited_for() -> None:
+def test_secrets_that_nothing_may_need_and_empty_lists_are_not_waited_for() -> None:
     def file(version: str, kind: str) -> bytes:
         return json.dumps({"versionInfo": version, "resources": [{"@type": f"type.googleapis.com/x.{kind}"}]}).encode()
 
     found = {"rds": file("r", "RouteConfiguration"), "cds": file("c", "Cluster"), "sds": file("s", "Secret")}
-    assert envoys.essential_versions(found | {"empty": b'{"versionInfo": "e"}'}) == {"r", "c", "e"}
+    assert essential_versions(found | {"empty": b'{"versionInfo": "e"}'}) == {"r", "c"}
 
 
 @pytest.mark.parametrize(

@@ -39,12 +39,11 @@ def serial(directory: Path) -> int:
 
 def test_each_envoy_finds_its_own_svid_that_nobody_else_can_read(identities: Identities, state: StateDirectory) -> None:
     issue_due(identities, NOW)
-    for directory in (state.gateway, state.agent("team-a/researcher")):
-        assert {path.name for path in (directory / "identity").iterdir() if not path.name.startswith("..")} == {
-            "tls.crt",
-            "tls.key",
-            "bundle.json",
-        }
+    svid = {"tls.crt", "tls.key", "bundle.json"}
+    expected = {state.gateway: svid | {"trial.crt", "trial.key"}, state.agent("team-a/researcher"): svid}
+    for directory, names in expected.items():
+        shown = {path.name for path in (directory / "identity").iterdir() if not path.name.startswith("..")}
+        assert shown == names
         assert stat.S_IMODE((directory / "identity" / "tls.key").stat().st_mode) == 0o600
     assert serial(state.gateway) != serial(state.agent("team-a/researcher"))
 

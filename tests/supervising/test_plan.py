@@ -27,7 +27,6 @@ from tollway_cli.standalone.plan import (
     Holding,
     access,
     credentials,
-    defaults_by_type,
     plan,
     without_removed,
 )
@@ -120,14 +119,15 @@ def test_what_is_removed_is_refused_before_envoy_forgets_it() -> None:
 @pytest.mark.parametrize(
     ("providers", "chosen"),
     [
-        ((provider("b"), provider("a")), ["a"]),
-        ((provider("a"), provider("b", default=True)), ["b"]),
-        ((provider("a"), provider("b", type=ProviderType.OPENAI_COMPATIBLE)), ["a", "b"]),
+        ((provider("b"), provider("a")), "a"),
+        ((provider("a"), provider("b", default=True)), "b"),
+        ((provider("a", type=ProviderType.OPENAI_COMPATIBLE), provider("b")), "b"),
     ],
-    ids=["the first by name", "the marked one", "one of each type"],
+    ids=["the first by name", "the marked one", "OpenAI before what is compatible"],
 )
-def test_the_sdk_s_variable_names(providers: tuple[AIProvider, ...], chosen: list[str]) -> None:
-    assert [one.meta.name for one in defaults_by_type(providers)] == chosen
+def test_the_sdk_s_variable_names(providers: tuple[AIProvider, ...], chosen: str) -> None:
+    variables = reach(ResourceSet(providers=providers), agent()).env
+    assert variables["OPENAI_BASE_URL"] == f"http://127.0.0.1:15001/{chosen}/v1"
 
 
 def test_a_key_is_taken_from_the_root_namespace_only() -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from tollway.identity.spiffe_id import DEFAULT_TRUST_DOMAIN, gateway_id
 from tollway.resources.models import KeyType
-from tollway_operator.atomic_files import swap
+from tollway_files.atomic import swap
 from tollway_operator.authority.authority import Authority
-from tollway_operator.authority.svid_files import svid_files
+from tollway_operator.authority.svid_files import gateway_svid_files
 from tollway_operator.envoy.binary import envoy_binary
 from translating.translation import ROOT, Translation, loaded, read
 
@@ -55,7 +55,7 @@ def prepared(root: Path, translation: Translation) -> Callable[[str], str]:
 
     authority = Authority.load_or_create(root / "ca", DEFAULT_TRUST_DOMAIN, NOW)
     svid = authority.issue(gateway_id(DEFAULT_TRUST_DOMAIN), KeyType.ECDSA_P256, 3_600_000, NOW)
-    swap(root / "identity", svid_files(svid, authority.bundle_map()))
+    swap(root / "identity", gateway_svid_files(svid, None, authority.bundle_map()))
     (root / "provider-ca.pem").write_bytes(authority.issuers_pem())
     for directory, files in by_directory(translation.changing()).items():
         swap(root / directory, {name: place(content.decode()).encode() for name, content in files.items()})

@@ -115,8 +115,8 @@ def loaded(bootstrap: bytes, files: Mapping[str, bytes], place: Callable[[str], 
     routes, clusters = (_resources(files, name) for name in ("rds.json", "cds.json"))
     for listener in config["staticResources"]["listeners"]:
         manager = listener["filterChains"][0]["filters"][0]["typedConfig"]
-        del manager["rds"]
-        manager["routeConfig"] = routes[0]
+        if manager.pop("rds", None):
+            manager["routeConfig"] = routes[0]
     config["staticResources"]["clusters"] += clusters
     config.get("dynamicResources", {}).pop("cdsConfig", None)
     return place(json.dumps(config)).encode()

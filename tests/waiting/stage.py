@@ -126,7 +126,7 @@ class Stage:
         """As the rounds make it of `question`."""
         assert self.rules is not None
         attributes = CheckRequest.FromString(self.question("x", body)).attributes
-        return question_of(attributes, self.rules, self.clock(), self.clock(), uncovered_allowed=False)
+        return question_of(attributes, body, self.rules, self.clock(), self.clock(), uncovered_allowed=False)
 
     def end(self, call_id: str) -> None:
         """The access-log service tells that the call was served."""

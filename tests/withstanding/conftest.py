@@ -1,6 +1,7 @@
 """One installation for all tests of a file that leave it as it was.
 
-Not for the whole session: each process of the tests would hold one to its end, and Envoys take of what a user has few of.
+Not for the whole session: each process of the tests would hold one to its end, and Envoys take of what a user has few
+of.
 """
 
 from collections.abc import Iterator

@@ -40,11 +40,11 @@ from tollway_cli.demo.sums import (
     of_usages,
 )
 from tollway_cli.failures import AnswerIsNo, Broken
-from tollway_cli.standalone.probes import ask_socket, until
 from tollway_cli.standalone.supervisor import leashed, tail
 from tollway_cli.views.answers import Calls, CallView, CounterView, Limits, Verification
 from tollway_cli.views.instance import Ready, ReadyAgent
 from tollway_cli.views.wording import short_agent
+from tollway_extauthz.keeping.probes import ask_socket, until
 
 _PACE: Final = Behaviour(latency_ms=150, chunk_delay_ms=4, output_tokens=250)
 _READY_WITHIN: Final = 60.0

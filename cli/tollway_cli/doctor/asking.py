@@ -13,13 +13,13 @@ from tollway_cli.doctor.seeing import ENVOY_VERSION, envoy_files
 from tollway_cli.doctor.snapshot import EnvoyFacts, RefusalFacts, Standing, WorkerFacts
 from tollway_cli.failures import CommandFailed
 from tollway_cli.standalone.data_plane import in_force
-from tollway_cli.standalone.envoys import essential_versions, refusals, running_versions
 from tollway_cli.standalone.plan import GATEWAY
-from tollway_cli.standalone.probes import ask_port, ask_socket
 from tollway_cli.standalone.state import StateDirectory
 from tollway_cli.standalone.workers import EXTAUTHZ, numbered
 from tollway_cli.views.answers import CounterView, Limits, Verification
 from tollway_cli.views.instance import Admin
+from tollway_extauthz.keeping.envoy_files import essential_versions, refusals, running_versions
+from tollway_extauthz.keeping.probes import ask_port, ask_socket
 
 _AT_ONCE: Final = 16
 _OUR_CEILINGS: Final = frozenset({"ceiling", "expired"})
@@ -44,6 +44,7 @@ class _Standing(msgspec.Struct, frozen=True):
     ledger: _Ledger
     access_log: _AccessLog
     refusals: tuple[RefusalFacts, ...] = ()
+    uncovered: str = "deny"
 
 
 def standing(admin: Admin, clock: Callable[[], int]) -> Standing | None:
@@ -55,7 +56,7 @@ def standing(admin: Admin, clock: Callable[[], int]) -> Standing | None:
         return None
     ledger, log = told.ledger, told.access_log
     when = (told.now, clock(), ledger.latest, ledger.first_deadline)
-    return Standing(status.generation, *when, log.behind, log.written_at, told.refusals)
+    return Standing(status.generation, *when, log.behind, log.written_at, told.refusals, told.uncovered)
 
 
 def counters(admin: Admin) -> tuple[CounterView, ...] | None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from tollway_cli.doctor.findings import Finding, hint, wrong
-from tollway_cli.doctor.snapshot import Snapshot
+from tollway_cli.doctor.snapshot import Snapshot, Standing
 from tollway_cli.views.wording import local_time
 
 SKEW_MS: Final = 2_000
@@ -26,15 +26,19 @@ def _clock(s: Snapshot) -> Iterator[Finding]:
     standing = s.standing
     if standing is None:
         return
-    skew = standing.now - standing.asked_at
-    if abs(skew) > SKEW_MS:
-        said = (
-            f"its clock is {abs(skew) / 1000:.0f} s {'ahead' if skew > 0 else 'behind'}: this machine's was set since"
-        )
-        yield wrong("extauthz", said, s.restart)
+    if skew := skewed(standing):
+        yield wrong("extauthz", f"{skew}: this machine's was set since", s.restart)
     if standing.latest is not None and standing.latest - s.now > SKEW_MS:
         said = f"its last row is of {local_time(standing.latest)}, in the future: no window moves on until then"
         yield wrong("the ledger", said, "set this machine's clock; if it is right, wait until then")
+
+
+def skewed(standing: Standing) -> str:
+    """Says how far its clock and this machine's are apart; nothing where that is little."""
+    skew = standing.now - standing.asked_at
+    if abs(skew) <= SKEW_MS:
+        return ""
+    return f"its clock is {abs(skew) / 1000:.0f} s {'ahead' if skew > 0 else 'behind'}"
 
 
 def ledger(s: Snapshot) -> Sequence[Finding] | None:
@@ -49,11 +53,15 @@ def ledger(s: Snapshot) -> Sequence[Finding] | None:
 def holds(s: Snapshot) -> Sequence[Finding] | None:
     if s.standing is None:
         return None
-    deadline = s.standing.first_deadline
-    if deadline is None or s.standing.now - deadline <= HOLD_GRACE_MS:
-        return []
-    said = f"a hold is open past its deadline ({local_time(deadline)}): what it holds is not given back"
-    return [wrong("the ledger", said, s.restart)]
+    overdue = overdue_hold(s.standing)
+    return [wrong("the ledger", overdue, s.restart)] if overdue else []
+
+
+def overdue_hold(standing: Standing) -> str:
+    deadline = standing.first_deadline
+    if deadline is None or standing.now - deadline <= HOLD_GRACE_MS:
+        return ""
+    return f"a hold is open past its deadline ({local_time(deadline)}): what it holds is not given back"
 
 
 def settlements(s: Snapshot) -> Sequence[Finding] | None:
@@ -76,12 +84,17 @@ def settlements(s: Snapshot) -> Sequence[Finding] | None:
 def access_log(s: Snapshot) -> Sequence[Finding] | None:
     if s.standing is None:
         return None
-    behind, written_at = s.standing.log_behind, s.standing.log_written_at
-    is_late = s.now - written_at > LOG_GRACE_MS
+    behind = backlog(s.standing, s.now)
+    return [wrong("extauthz", behind, s.restart)] if behind else []
+
+
+def backlog(standing: Standing, now: int) -> str:
+    """`now` by the clock of the data plane's machine."""
+    behind = standing.log_behind
+    is_late = now - standing.log_written_at > LOG_GRACE_MS
     if behind == 0 or (behind < LOG_MOST_BEHIND and not is_late):
-        return []
-    said = f"{behind:,} bytes of the gateway's access log are not taken yet, so their calls are not settled"
-    return [wrong("extauthz", said, s.restart)]
+        return ""
+    return f"{behind:,} bytes of the gateway's access log are not taken yet, so their calls are not settled"
 
 
 def prices(s: Snapshot) -> Sequence[Finding]:

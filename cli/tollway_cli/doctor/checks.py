@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from tollway_cli.doctor import books, configuration, installation, trust
-from tollway_cli.doctor.findings import Checked, Finding, Level, Result
+from tollway_cli.doctor.findings import Checked, Finding, checked
 from tollway_cli.doctor.snapshot import Snapshot
 
 Check = Callable[[Snapshot], Sequence[Finding] | None]
@@ -44,12 +44,4 @@ CHECKS: Final[tuple[tuple[str, Check], ...]] = (
 
 def diagnose(s: Snapshot) -> tuple[Checked, ...]:
     """What each check says, in order."""
-    return tuple(_checked(name, check(s)) for name, check in CHECKS)
-
-
-def _checked(name: str, findings: Sequence[Finding] | None) -> Checked:
-    if findings is None:
-        return Checked(name, Result.UNKNOWN)
-    if any(finding.level is Level.WRONG for finding in findings):
-        return Checked(name, Result.WRONG, tuple(findings))
-    return Checked(name, Result.HINT if findings else Result.FINE, tuple(findings))
+    return tuple(checked(name, check(s)) for name, check in CHECKS)

@@ -136,16 +136,15 @@ def refusals(s: Snapshot) -> Sequence[Finding] | None:
     """What was refused lately: an operator's fault first, then what agents do that they may not."""
     if s.standing is None:
         return None
-    return [_refused(each, s) for each in s.standing.refusals]
+    return [refused_lately(each, s.tollway) for each in s.standing.refusals]
 
 
-def _refused(refused: RefusalFacts, s: Snapshot) -> Finding:
+def refused_lately(refused: RefusalFacts, tollway: Callable[[str], str]) -> Finding:
+    """`tollway` writes another command on the same installation."""
     who = short_agent(refused.agent) or "a caller without an identity"
     times = "once" if refused.count == 1 else f"{refused.count} times"
     level = wrong if refused.reason.endswith(".spent") or refused.reason.startswith(OURS_TO_MEND) else hint
-    mend = (
-        s.tollway("limits") if refused.reason.startswith("quota.") else f"{s.tollway('ledger')}, then tollway explain"
-    )
+    mend = tollway("limits") if refused.reason.startswith("quota.") else f"{tollway('ledger')}, then tollway explain"
     return level(who, f"it was refused {times} within ten minutes: {refused.reason}", f"see why: {mend}")
 
 

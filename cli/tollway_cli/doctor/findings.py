@@ -1,5 +1,6 @@
 """What a check says: nothing, or findings, each with what mends it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -44,3 +45,16 @@ class Checked:
     name: str
     result: Result
     findings: tuple[Finding, ...] = ()
+
+
+def checked(name: str, findings: Sequence[Finding] | None) -> Checked:
+    """None: what the check looks at could not be seen."""
+    if findings is None:
+        return Checked(name, Result.UNKNOWN)
+    if any(finding.level is Level.WRONG for finding in findings):
+        return Checked(name, Result.WRONG, tuple(findings))
+    return Checked(name, Result.HINT if findings else Result.FINE, tuple(findings))
+
+
+def is_well(checked: Sequence[Checked]) -> bool:
+    return all(each.result is not Result.WRONG for each in checked)

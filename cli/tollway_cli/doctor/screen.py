@@ -3,18 +3,15 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from tollway_cli.doctor.findings import Checked, Finding, Result
+from tollway_cli.doctor.findings import Checked, Finding, Result, is_well
 from tollway_cli.views.output import Form, show
 
 _MARKS: Final = {Result.FINE: "✓", Result.HINT: "!", Result.WRONG: "✗", Result.UNKNOWN: "?"}
 
 
-def show_diagnosis(checked: Sequence[Checked], form: Form) -> None:
-    show(as_json(checked), form, lambda: list(_lines(checked)))
-
-
-def is_well(checked: Sequence[Checked]) -> bool:
-    return all(each.result is not Result.WRONG for each in checked)
+def show_diagnosis(checked: Sequence[Checked], form: Form, of: str = "") -> None:
+    """`of` says whose, where that is not plain."""
+    show(as_json(checked), form, lambda: [*([of] if of else ()), *_lines(checked)])
 
 
 def as_json(checked: Sequence[Checked]) -> dict[str, object]:

@@ -100,6 +100,8 @@ class Standing:
     log_written_at: int
     refusals: tuple[RefusalFacts, ...] = ()
     """Within ten minutes."""
+    uncovered: str = "deny"
+    """What becomes of calls that no limit covers: deny or allow."""
 
 
 @dataclass(frozen=True, slots=True)

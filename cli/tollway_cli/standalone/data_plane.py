@@ -11,10 +11,10 @@ import msgspec
 
 from tollway.resources.models import ResourceSet, RuleFile
 from tollway_cli.standalone.ports import LOOPBACK
-from tollway_cli.standalone.probes import ask_port, ask_socket, until
 from tollway_cli.standalone.state import StateDirectory
 from tollway_cli.standalone.workers import all_numbered, numbered
-from tollway_operator.atomic_files import write_file
+from tollway_extauthz.keeping.probes import ask_port, ask_socket, until
+from tollway_files.atomic import write_file
 
 TAKES_RULES_WITHIN: Final = 5.0
 """Seconds."""
@@ -34,7 +34,8 @@ class DataPlaneOptions:
 
 
 class _Status(msgspec.Struct):
-    generation: int | None
+    generation: int | None = None
+    issuers: str | None = None
 
 
 class DataPlane:
@@ -64,6 +65,12 @@ class DataPlane:
     async def runs(self) -> bool:
         """Wait until what was published last is in force in every worker."""
         return await until(self._in_force, TAKES_RULES_WITHIN)
+
+    async def issuers(self) -> str:
+        """The digest of the signing CAs by which every worker recognises callers; empty where they do not agree."""
+        workers = range(self._options.workers)
+        found = {status.issuers for status in await asyncio.gather(*(_status(self._state, each) for each in workers))}
+        return (found.pop() or "") if len(found) == 1 else ""
 
     async def is_ready(self, worker: int) -> bool:
         if worker == 0:
@@ -100,5 +107,9 @@ class DataPlane:
 
 async def in_force(state: StateDirectory, worker: int) -> int | None:
     """The generation of the rules by which a worker decides; None where it has none, or does not answer."""
+    return (await _status(state, worker)).generation
+
+
+async def _status(state: StateDirectory, worker: int) -> _Status:
     answer = await ask_socket(state.socket(numbered("admin", worker)), "/status")
-    return msgspec.json.decode(answer, type=_Status).generation if answer is not None else None
+    return msgspec.json.decode(answer, type=_Status) if answer is not None else _Status()

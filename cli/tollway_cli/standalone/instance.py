@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from tollway.identity.root_change import Observed
 from tollway.identity.spiffe_id import DEFAULT_TRUST_DOMAIN
 from tollway.pricing.data import default_book
 from tollway.resources.models import ResourceSet
@@ -25,7 +26,7 @@ from tollway_cli.standalone.data_plane import DataPlane, DataPlaneOptions
 from tollway_cli.standalone.identities import Identities, remove_strangers
 from tollway_cli.standalone.plan import GATEWAY, access, credentials, key_of, plan, without_removed
 from tollway_cli.standalone.ports import FIRST_AGENT, FIRST_OWN, Ports
-from tollway_cli.standalone.probes import until
+from tollway_cli.standalone.root_changing import Proving, RootChanging
 from tollway_cli.standalone.self_report import ProcessReport
 from tollway_cli.standalone.state import Memory, StateDirectory, recall, remember, remove_sockets
 from tollway_cli.standalone.supervisor import Crash, ProcessSpec, Supervisor
@@ -33,7 +34,9 @@ from tollway_cli.standalone.tuning import USUAL, Tuning
 from tollway_cli.standalone.voice import Voice
 from tollway_cli.standalone.workers import EXTAUTHZ, numbered
 from tollway_cli.views.instance import Ready, ReadyAgent
-from tollway_operator.atomic_files import write_file
+from tollway_extauthz.keeping.envoy_files import RUNS_WITHIN, WatchedFiles
+from tollway_extauthz.keeping.probes import until
+from tollway_files.atomic import write_file
 from tollway_operator.authority.authority import Authority
 from tollway_operator.envoy.credentials import CredentialError
 from tollway_operator.envoy.gateway import gateway_bootstrap, gateway_files
@@ -85,10 +88,16 @@ class Instance:
         self._gateway = envoys.gateway_settings(
             self._state, self._trust_domain, self._gateway_port, authorities, options.tuning, options.workers
         )
-        self._files = {GATEWAY: envoys.WatchedFiles(self._gateway.xds_dir, self._gateway.admin_socket)}
+        self._files = {GATEWAY: WatchedFiles(self._gateway.xds_dir, self._gateway.admin_socket)}
         self._data_plane = DataPlane(self._state, self._data_plane_options(), memory.generation)
-        authority = Authority.load_or_create(self._state.authority, DEFAULT_TRUST_DOMAIN, clock())
+        authority = Authority.load_or_create(
+            self._state.authority, DEFAULT_TRUST_DOMAIN, clock(), pace=options.tuning.pace
+        )
         self._identities = Identities(authority, self._state, jitter)
+        self._proving = Proving(self._gateway, self._data_plane)
+        self._root_changing = RootChanging(
+            self._identities, self._state, self._observe_trust, self._show_all_sidecar_files, voice
+        )
         self._crashes: dict[str, tuple[int, Crash]] = {}
         self._supervisor = Supervisor(self._crashed)
         self._env = {name: options.environ[name] for name in _PASSED_ON if name in options.environ}
@@ -188,6 +197,7 @@ class Instance:
         lapsed = {key for key, holding in self._identities.held.items() if not holding.is_valid(now)}
         if self._identities.rotate(now):
             self._voice.say("the signing CAs were rotated")
+        await self._root_changing.step(now)
         self._issue_due(self.resources)
         if renewed := {key for key in lapsed if self._identities.held[key].is_valid(now)}:
             await self._prove_anew(renewed)
@@ -241,11 +251,24 @@ class Instance:
 
     def _show_sidecar_files(self, agent: str, resources: ResourceSet) -> None:
         settings = self._sidecar_settings(agent)
-        files = self._files.setdefault(agent, envoys.WatchedFiles(settings.xds_dir, settings.admin_socket))
-        files.show(sidecar_files(settings, resources.providers))
+        files = self._files.setdefault(agent, WatchedFiles(settings.xds_dir, settings.admin_socket))
+        files.show(sidecar_files(settings, resources.providers, self._identities.tried))
+
+    def _show_all_sidecar_files(self) -> None:
+        for agent in self._sidecars():
+            self._show_sidecar_files(agent, self.resources)
+
+    def _sidecars(self) -> list[str]:
+        return sorted(name for name in self._supervisor.names if "/" in name)
+
+    async def _observe_trust(self, tried: str | None) -> Observed:
+        """Of sidecars those that hold a valid SVID: no other could carry a call."""
+        now, held = self._clock(), self._identities.held
+        able = [agent for agent in self._sidecars() if agent in held and held[agent].is_valid(now)]
+        return await self._proving.observe(tried, {agent: self._state.agent_socket(agent) for agent in able})
 
     async def _stop_gone(self, agents: tuple[str, ...]) -> None:
-        gone = [name for name in self._supervisor.names if "/" in name and name not in agents]
+        gone = [name for name in self._sidecars() if name not in agents]
         await self._supervisor.stop(gone)
         for agent in gone:
             self._files.pop(agent, None)
@@ -278,7 +301,7 @@ class Instance:
 
     async def _sidecars_serve(self, sidecars: tuple[str, ...]) -> None:
         for agent in sidecars:
-            if not await until(self._files[agent].run, envoys.RUNS_WITHIN):
+            if not await until(self._files[agent].run, RUNS_WITHIN):
                 log = self._state.agent(agent) / "envoy.log"
                 self._voice.warn(f"the sidecar of {agent} does not serve{_why()}; see {log}")
 

@@ -4,17 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from tollway.capture import base_urls, has_data_path, sdk_variables
 from tollway.deciding.rulebook import RuleBook, service_account_of
 from tollway.identity.spiffe_id import TrustDomain, agent_id, gateway_id
 from tollway.pricing.table import PriceBook
-from tollway.providers.registry import family_of
 from tollway.resources.models import (
     ROOT_NAMESPACE,
     AgentIdentity,
-    AIProvider,
     Capture,
     KeyType,
-    ProviderType,
     ResourceSet,
     SVIDSpec,
 )
@@ -108,21 +106,6 @@ def without_removed(before: ResourceSet, after: ResourceSet) -> ResourceSet:
     )
 
 
-def defaults_by_type(providers: tuple[AIProvider, ...]) -> tuple[AIProvider, ...]:
-    """For each type the provider whose URL goes into the SDK's variable: the one marked, else the first by name.
-
-    Where two types share an SDK's variables, OpenAI's own comes before servers that are compatible with it.
-    """
-    chosen: dict[str, AIProvider] = {}
-    for provider in sorted(providers, key=_precedence):
-        chosen.setdefault(provider.type, provider)
-    return tuple(chosen.values())
-
-
-def _precedence(provider: AIProvider) -> tuple[bool, bool, str]:
-    return provider.type is ProviderType.OPENAI_COMPATIBLE, not provider.default, provider.meta.name
-
-
 def credentials(resources: ResourceSet) -> Mapping[str, bytes]:
     """Provider name -> its key, for those whose Secret (in the root namespace) is there."""
     data = {secret.meta.name: secret.data for secret in resources.secrets if secret.meta.namespace == ROOT_NAMESPACE}
@@ -149,23 +132,9 @@ def access(resources: ResourceSet, agent: AgentIdentity, port: int, trust_domain
     A provider of a type without a data path has no URL.
     """
     book = RuleBook(resources, prices)
-    reachable = tuple(
-        provider
-        for provider in resources.providers
-        if family_of(provider.type) is not None and book.is_open(provider, agent.meta.namespace)
-    )
-    env: dict[str, str] = {}
-    for provider in reversed(defaults_by_type(reachable)):
-        env |= _sdk_env(provider, port)
-    urls = {provider.meta.name: _base_url(provider, port) for provider in reachable}
-    return Access(spiffe_id_of(trust_domain, agent), urls, env if agent.capture is Capture.ENV else {})
-
-
-def _base_url(provider: AIProvider, port: int) -> str:
-    family = family_of(provider.type)
-    return family.base_url(f"http://127.0.0.1:{port}/{provider.meta.name}") if family is not None else ""
-
-
-def _sdk_env(provider: AIProvider, port: int) -> Mapping[str, str]:
-    family = family_of(provider.type)
-    return family.sdk_env(_base_url(provider, port)) if family is not None else {}
+    by_name = sorted(resources.providers, key=lambda provider: provider.meta.name)
+    reachable = [
+        provider for provider in by_name if has_data_path(provider) and book.is_open(provider, agent.meta.namespace)
+    ]
+    env = sdk_variables(reachable, port) if agent.capture is Capture.ENV else {}
+    return Access(spiffe_id_of(trust_domain, agent), base_urls(reachable, port), env)

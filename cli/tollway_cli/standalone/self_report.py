@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from tollway_operator.atomic_files import write_file
+from tollway_files.atomic import write_file
 
 FILE_NAME: Final = "instance.json"
 

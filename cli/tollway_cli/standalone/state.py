@@ -16,7 +16,7 @@ from typing import Final, Self
 
 import msgspec
 
-from tollway_operator.atomic_files import write_file
+from tollway_files.atomic import write_file
 
 SOCKET_PATH_LIMIT: Final = 107
 """`sockaddr_un.sun_path` without its final zero byte."""

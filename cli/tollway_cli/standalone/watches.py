@@ -1,7 +1,7 @@
 """Whether files can still be watched for changes.
 
-An Envoy watches its files through inotify, five instances a sidecar and more at the gateway. A user usually has 128, for
-everything that runs: an Envoy that gets none aborts as it starts, and says nothing that anybody could understand.
+An Envoy watches its files through inotify, five instances a sidecar and more at the gateway. A user usually has 128,
+for everything that runs: an Envoy that gets none aborts as it starts, and says nothing that anybody could understand.
 """
 
 import ctypes

@@ -1,7 +1,7 @@
 """`tollway explain`: what was decided about a call and why, or what would be decided about a request."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ import msgspec
 
 from tollway_cli.failures import AnswerIsNo, WrongUsage
 from tollway_cli.views.answers import Explanation
-from tollway_cli.views.instance import Admin, Ready
+from tollway_cli.views.instance import Admin, Instance
 from tollway_cli.views.output import Column, Form, show, table
 from tollway_cli.views.wording import local_time, short_agent, usd
 
@@ -39,7 +39,7 @@ def explain_request(admin: Admin, form: Form, question: Mapping[str, str]) -> No
 
 
 def question_of(
-    file: Path, ready: Ready, agent: str | None, provider: str | None, path: str | None
+    file: Path, instance: Instance, agent: str | None, provider: str | None, path: str | None
 ) -> Mapping[str, str]:
     """What to ask about `file`: a request body, or an object of agent, provider, path and body. Options win."""
     given = _read(file)
@@ -47,8 +47,8 @@ def question_of(
     stated = given if isinstance(given, dict) and whole else {"body": given}
     body = stated["body"]
     return {
-        "agent": agent or _text(stated, "agent") or _only(sorted(ready.agents), "agent"),
-        "provider": provider or _text(stated, "provider") or _only(_providers(ready), "provider"),
+        "agent": agent or _text(stated, "agent") or _only(instance.agents, "agent"),
+        "provider": provider or _text(stated, "provider") or _only(instance.providers, "provider"),
         "path": path or _text(stated, "path") or "",
         "body": file.read_text("utf-8") if not whole else body if isinstance(body, str) else json.dumps(body),
     }
@@ -71,11 +71,8 @@ def _text(stated: Mapping[str, object], key: str) -> str | None:
     return found
 
 
-def _providers(ready: Ready) -> list[str]:
-    return sorted({name for agent in ready.agents.values() for name in agent.base_urls})
-
-
-def _only(names: list[str], option: str) -> str:
+def _only(named: Callable[[], Sequence[str]], option: str) -> str:
+    names = named()
     if len(names) != 1:
         raise WrongUsage(f"which {option}? Name it with --{option}: {', '.join(names) or f'there is no {option}'}")
     return names[0]

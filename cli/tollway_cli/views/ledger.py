@@ -2,9 +2,9 @@
 
 import msgspec
 
-from tollway_cli.failures import AnswerIsNo, WrongUsage
+from tollway_cli.failures import AnswerIsNo
 from tollway_cli.views.answers import Calls, CallView, Verification
-from tollway_cli.views.instance import Admin, Ready
+from tollway_cli.views.instance import Admin, Instance
 from tollway_cli.views.output import Column, Form, show, table
 from tollway_cli.views.wording import local_time, short_agent, usd
 
@@ -34,14 +34,11 @@ def show_ledger(admin: Admin, form: Form, agent: str | None, since: int | None) 
     )
 
 
-def spiffe_id_of(ready: Ready, agent: str | None) -> str | None:
+def spiffe_id_of(instance: Instance, agent: str | None) -> str | None:
     """The SPIFFE ID of `namespace/name` in the running instance; a SPIFFE ID stays as it is. Raises `WrongUsage`."""
     if agent is None or agent.startswith("spiffe://"):
         return agent
-    if agent in ready.agents:
-        return ready.agents[agent].spiffe_id
-    known = ", ".join(sorted(ready.agents)) or "none"
-    raise WrongUsage(f"there is no agent {agent} in the running instance (its agents: {known}); name a SPIFFE ID")
+    return instance.spiffe_id(agent)
 
 
 def _row(call: CallView) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from tollway.deciding import reasons
 from tollway.deciding.question import CallerProblem, Question
 from tollway.deciding.rulebook import Caller
 from tollway.providers.port import Kind, Refusal, RequestRefused
-from tollway.resources.models import ROOT_NAMESPACE
+from tollway.resources.models import ENFORCE_LABEL, ENFORCED, ROOT_NAMESPACE
 
 _LONGEST_NAME: Final = 253
 
@@ -53,6 +53,17 @@ def identity_in_force(q: Question) -> Refusal | None:
     if not q.standing.known:
         return _refusal(
             q, reasons.IDENTITY_UNKNOWN, f"There is no AgentIdentity {caller.namespace}/{caller.agent} (any more)."
+        )
+    return None
+
+
+def namespace_enforced(q: Question) -> Refusal | None:
+    if not q.standing.enforced:
+        return _refusal(
+            q,
+            reasons.IDENTITY_UNENFORCED,
+            f"The namespace {_caller(q).namespace!r} is not enforced (any more): identities of such namespaces make no "
+            f"calls. Label it {ENFORCE_LABEL}={ENFORCED}.",
         )
     return None
 
@@ -161,6 +172,7 @@ Check = Callable[[Question], Refusal | None]
 CHECKS_BEFORE_BODY: Final[tuple[tuple[str, Check], ...]] = (
     ("identity", identity_proven),
     ("identity in force", identity_in_force),
+    ("namespace enforced", namespace_enforced),
     ("headers", headers_unambiguous),
     ("provider", provider_known),
     ("provider open", provider_open),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Generic, TypeVar, overload
 
 from tollway.deciding.rulebook import Caller, Cover, Listing, Offer, RuleBook, Standing, Terms
+from tollway.providers.json_scan import Body
 from tollway.providers.port import Family, HeaderEdit, Operation, ParsedCall, RequestRefused
 from tollway.resources.models import AIProvider
 from tollway.values import value
@@ -57,7 +58,7 @@ class Question:
     """Lower-case names. A header that came more than once is in `repeated_headers`."""
     repeated_headers: frozenset[str]
     query_keys: frozenset[str]
-    body: bytes
+    body: Body
     rules: RuleBook
     uncovered_allowed: bool
     now: int
@@ -94,7 +95,7 @@ class Question:
     def parsed(self) -> ParsedCall | RequestRefused | None:
         if self.family is None or self.operation is None:
             return None
-        return understand(self.family, self.operation, self.body, self.headers.get("content-type", ""))
+        return understand(self.family, self.operation, bytes(self.body), self.headers.get("content-type", ""))
 
     def take_parsed(self, parsed: ParsedCall | RequestRefused) -> None:
         """Keep what `understand` said of this question's body elsewhere."""

@@ -15,6 +15,7 @@ IDENTITY_FOREIGN: Final = "identity.foreign"
 IDENTITY_EXPIRED: Final = "identity.expired"
 IDENTITY_UNKNOWN: Final = "identity.unknown"
 IDENTITY_SUSPENDED: Final = "identity.suspended"
+IDENTITY_UNENFORCED: Final = "identity.unenforced"
 REQUEST_MALFORMED: Final = "request.malformed"
 REQUEST_UNBOUNDED: Final = "request.unbounded"
 PROVIDER_UNKNOWN: Final = "provider.unknown"
@@ -34,6 +35,7 @@ KINDS: Final = {
     IDENTITY_EXPIRED: Kind.UNAUTHENTICATED,
     IDENTITY_UNKNOWN: Kind.FORBIDDEN,
     IDENTITY_SUSPENDED: Kind.FORBIDDEN,
+    IDENTITY_UNENFORCED: Kind.FORBIDDEN,
     REQUEST_MALFORMED: Kind.INVALID,
     REQUEST_UNBOUNDED: Kind.INVALID,
     PROVIDER_UNKNOWN: Kind.NOT_FOUND,

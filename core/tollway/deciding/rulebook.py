@@ -41,6 +41,8 @@ _REMEMBERED: Final = 4096
 _WAYS: Final = 64
 _DAY_MS: Final = 86_400_000
 _NAME_LABEL: Final = "kubernetes.io/metadata.name"
+_USUAL_ACCOUNT: Final = "default"
+"""The service account of pods that name none."""
 _COVERING_UNITS: Final = frozenset({Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS, Unit.TOKENS, Unit.COST})
 
 
@@ -106,6 +108,8 @@ class Standing:
     suspended: bool
     known: bool
     """The agent that the certificate names is declared, or it names none."""
+    enforced: bool
+    """The caller's namespace is one whose identities may call."""
     open: bool
     """The provider is there, and open to the caller's namespace."""
 
@@ -171,6 +175,7 @@ class RuleBook:
         self.family = declared.family
         self.is_open = declared.is_open
         self.declared_counters = declared.declared_counters
+        self.caller_of = declared.caller_of
         self.standing = lru_cache(callers)(declared.standing)
         self.covers = lru_cache(callers)(declared.covers)
         self.terms = lru_cache(callers)(partial(_terms, self.covers))
@@ -209,8 +214,9 @@ class Declared:
 
     def __init__(self, resources: ResourceSet, prices: PriceBook) -> None:
         self._agents = {(agent.meta.namespace, agent.meta.name): agent for agent in resources.agents}
+        self._enforced = frozenset(resources.enforced) if resources.enforced is not None else None
         self._suspended_accounts = frozenset(
-            (agent.meta.namespace, service_account_of(agent)) for agent in resources.agents if agent.suspended
+            (agent.meta.namespace, self._account_of(agent)) for agent in resources.agents if agent.suspended
         )
         self._providers = {provider.meta.name: provider for provider in resources.providers}
         self._families = {provider.meta.name: family_of(provider.type.value) for provider in resources.providers}
@@ -236,7 +242,8 @@ class Declared:
         provider = self._providers.get(provider_name)
         return Standing(
             suspended=self._suspends(caller),
-            known=caller.agent is None or self.agent(caller.namespace, caller.agent) is not None,
+            known=self._is_known(caller),
+            enforced=self._enforced is None or caller.namespace in self._enforced,
             open=provider is not None and self.is_open(provider, caller.namespace),
         )
 
@@ -269,12 +276,34 @@ class Declared:
     def _declared_callers(self, quota: AIQuota) -> Iterable[Caller]:
         if not quota.per:
             return (Caller("", quota.meta.namespace, "", None),)
-        callers = (caller_of(agent) for agent in self._agents.values())
+        counted_by_account = Per.SERVICE_ACCOUNT in quota.per
+        callers = (
+            self.caller_of(agent)
+            for agent in self._agents.values()
+            if not counted_by_account or self._account_of(agent) is not None
+        )
         return tuple(
             caller
             for caller in callers
             if self._selects_namespace(quota, caller.namespace) and self._selects_agent(quota, caller)
         )
+
+    def caller_of(self, agent: AgentIdentity, trust_domain: TrustDomain = DEFAULT_TRUST_DOMAIN) -> Caller:
+        """The caller that a declared identity would be; with the usual service account where it may have any."""
+        account = self._account_of(agent) or _USUAL_ACCOUNT
+        spiffe_id = agent_id(trust_domain, agent.meta.namespace, account, agent.meta.name)
+        return Caller(str(spiffe_id), agent.meta.namespace, account, agent.meta.name)
+
+    def _account_of(self, agent: AgentIdentity) -> str | None:
+        """None where pods of any service account may be this agent."""
+        return service_account_of(agent) if self._enforced is None else agent.service_account
+
+    def _is_known(self, caller: Caller) -> bool:
+        """An identity that was deleted, and made anew for another service account, is another one."""
+        if caller.agent is None:
+            return True
+        agent = self.agent(caller.namespace, caller.agent)
+        return agent is not None and (self._enforced is None or agent.service_account in {None, caller.service_account})
 
     def _suspends(self, caller: Caller) -> bool:
         """A workload without an identity of its own is suspended with any identity that names its service account."""
@@ -323,13 +352,6 @@ class Declared:
 
     def _namespace_labels(self, namespace: str) -> Mapping[str, str]:
         return self._labels.get(namespace) or {_NAME_LABEL: namespace}
-
-
-def caller_of(agent: AgentIdentity, trust_domain: TrustDomain = DEFAULT_TRUST_DOMAIN) -> Caller:
-    """The caller that a declared identity would be."""
-    account = service_account_of(agent)
-    spiffe_id = agent_id(trust_domain, agent.meta.namespace, account, agent.meta.name)
-    return Caller(str(spiffe_id), agent.meta.namespace, account, agent.meta.name)
 
 
 def service_account_of(agent: AgentIdentity) -> str:

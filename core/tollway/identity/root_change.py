@@ -16,16 +16,14 @@ All times are integer milliseconds since the Unix epoch. Digests are compared, n
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, TypeAlias
 
-from tollway.identity.rotation import CA_TTL_MS, LEAST_LEAF_MS, MAX_LEAF_TTL_MS, PUBLISH_MS, Validity
+from tollway.identity.rotation import PUBLISH_MS, USUAL, Pace, Validity
 from tollway.identity.spiffe_id import SPIFFEID, agent_path
 
-DRAIN_MS: Final = MAX_LEAF_TTL_MS + LEAST_LEAF_MS
-"""After so long the last certificate of a root that signs no more has expired, also for a peer whose clock is slow, and
-if an operator that lost its Lease took a moment to notice."""
+DRAIN_MS: Final = USUAL.drain
 SILENCE_MS: Final = 10 * 60_000
 """A pod that has not followed after so long is worth a warning."""
 _NAMED: Final = 10
@@ -37,7 +35,7 @@ class Phase(StrEnum):
 
     NONE = "None"
     PREPARED = "Prepared"
-    """Everybody is shown the new root; nothing is signed under it."""
+    """Everybody is shown the new root; nothing is signed under it but the trial certificate, which is nobody's."""
     TRUSTED = "Trusted"
     """Every gateway has proved that it trusts the new root and knows its signing CA, and pods that start will."""
     ACTIVE = "Active"
@@ -64,19 +62,22 @@ class Rule:
     bundle: tuple[Root, ...]
     agents: Root
     gateway: Root
+    trial: Root | None = None
+    """Which signs the trial certificate: whoever completes a handshake with it trusts what is published now."""
 
 
 _ALONE: Final = Rule((Root.CURRENT,), Root.CURRENT, Root.CURRENT)
 _SHOWN: Final = Rule((Root.CURRENT, Root.NEXT), Root.CURRENT, Root.CURRENT)
+_TRIED: Final = replace(_SHOWN, trial=Root.NEXT)
 
 RULES: Final[Mapping[Phase, Rule]] = {
     Phase.NONE: _ALONE,
-    Phase.PREPARED: _SHOWN,
-    Phase.TRUSTED: _SHOWN,
-    Phase.ACTIVE: Rule((Root.CURRENT, Root.NEXT), agents=Root.NEXT, gateway=Root.CURRENT),
+    Phase.PREPARED: _TRIED,
+    Phase.TRUSTED: _TRIED,
+    Phase.ACTIVE: replace(_TRIED, agents=Root.NEXT),
     Phase.DRAINING: Rule((Root.CURRENT, Root.NEXT), agents=Root.NEXT, gateway=Root.NEXT),
     # Here the next root has become the current one.
-    Phase.REMOVED: _ALONE,
+    Phase.REMOVED: replace(_ALONE, trial=Root.CURRENT),
     Phase.ROLLING_BACK: _SHOWN,
 }
 
@@ -191,12 +192,12 @@ class Observed:
     def doubting_gateways(self, published: Proof) -> tuple[str, ...]:
         return tuple(sorted(name for name, proof in self.gateways.items() if proof != published))
 
-    def doubting_sidecars(self, published: Proof, since: int) -> tuple[str, ...]:
+    def doubting_sidecars(self, published: Proof, since: int, settled: int = PUBLISH_MS) -> tuple[str, ...]:
         """Those of pods made since then that have said nothing yet do not count: they started with what all sources had
         by then. Where pods come and go all the time there would never be a moment at which all have spoken."""
 
         def is_waited_for(sidecar: Sidecar) -> bool:
-            is_newborn = sidecar.bundle is None and sidecar.born >= since + PUBLISH_MS
+            is_newborn = sidecar.bundle is None and sidecar.born >= since + settled
             return sidecar.bundle != published.bundle and not is_newborn
 
         return tuple(sorted(name for name, sidecar in self.sidecars.items() if is_waited_for(sidecar)))
@@ -215,6 +216,10 @@ class Situation:
     published: Proof
     observed: Observed
     now: int
+    pace: Pace = USUAL
+
+    def doubting_sidecars(self, change: Change) -> tuple[str, ...]:
+        return self.observed.doubting_sidecars(self.published, change.since, self.pace.publish)
 
 
 class RefusedCommand(Exception):  # noqa: N818 - named for what happened
@@ -245,7 +250,8 @@ def commanded(change: Change, command: Event, situation: Situation) -> Change:
     if command is Event.ABORT and _is_too_late_to_go_back(change, situation):
         raise RefusedCommand("the current root is about to end: going back to it would stop every call")
     if command is Event.ACTIVATE and change.phase is Phase.TRUSTED and not _has_settled(change, situation):
-        raise RefusedCommand(f"the new root is trusted since a moment only: try again in {PUBLISH_MS // 1000} s")
+        soon = situation.pace.publish // 1000
+        raise RefusedCommand(f"the new root is trusted since a moment only: try again in {soon} s")
     try:
         return after(change, command, situation.now)
     except RefusedCommand as refused:
@@ -271,7 +277,7 @@ _GATEWAY: Final = "tollway-gateway"
 
 def _has_settled(change: Change, situation: Situation) -> bool:
     # A pod that starts may read what was published a moment ago. After so long it is listed, and is waited for.
-    return situation.now >= change.since + PUBLISH_MS
+    return situation.now >= change.since + situation.pace.publish
 
 
 def _gateways_trust(change: Change, situation: Situation) -> bool:
@@ -285,8 +291,7 @@ def _gateways_doubt(_: Change, situation: Situation) -> bool:
 
 
 def _sidecars_trust(change: Change, situation: Situation) -> bool:
-    observed, published = situation.observed, situation.published
-    return not (observed.doubting_sidecars(published, change.since) + observed.stale_sources(published))
+    return not (situation.doubting_sidecars(change) + situation.observed.stale_sources(situation.published))
 
 
 def _all_followed(change: Change, situation: Situation) -> bool:
@@ -303,12 +308,12 @@ def _root_is_very_old(change: Change, situation: Situation) -> bool:
 
 def _root_ends(change: Change, situation: Situation) -> bool:
     """From here on waiting for the silent would stop everybody else too."""
-    ends = situation.now >= situation.current.not_after - MAX_LEAF_TTL_MS
+    ends = situation.now >= situation.current.not_after - situation.pace.longest_leaf
     return ends and (change.phase is not Phase.PREPARED or _has_settled(change, situation))
 
 
 def _leaves_expired(change: Change, situation: Situation) -> bool:
-    return situation.now >= change.since + DRAIN_MS
+    return situation.now >= change.since + situation.pace.drain
 
 
 _HAPPENS: Final[tuple[tuple[Event, Callable[[Change, Situation], bool]], ...]] = (
@@ -326,7 +331,7 @@ _HAPPENS: Final[tuple[tuple[Event, Callable[[Change, Situation], bool]], ...]] =
 
 def _is_too_late_to_go_back(change: Change, situation: Situation) -> bool:
     goes_back = change.phase in (Phase.ACTIVE, Phase.DRAINING)
-    return goes_back and situation.now >= situation.current.not_after - CA_TTL_MS
+    return goes_back and situation.now >= situation.current.not_after - situation.pace.ca_ttl
 
 
 # --- what to tell --------------------------------------------------------------------------------------------------
@@ -346,7 +351,7 @@ def waiting_for(change: Change, situation: Situation) -> tuple[str, ...]:
     """The pods that hold the change up, by kind and name, and the objects that do."""
     observed, published = situation.observed, situation.published
     gateways = tuple(f"gateway {name}" for name in observed.doubting_gateways(published))
-    sidecars = tuple(f"sidecar {name}" for name in observed.doubting_sidecars(published, change.since))
+    sidecars = tuple(f"sidecar {name}" for name in situation.doubting_sidecars(change))
     sources = observed.stale_sources(published)
     match change.phase:
         case Phase.PREPARED:

@@ -23,6 +23,30 @@ PUBLISH_MS: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """The times of one authority, ms. Another pace than the usual one makes a life of hours pass in seconds, for those
+    who want to see what happens in it; everything else is the same."""
+
+    ca_ttl: int = CA_TTL_MS
+    backdate: int = BACKDATE_MS
+    least_leaf: int = LEAST_LEAF_MS
+    publish: int = PUBLISH_MS
+
+    @property
+    def longest_leaf(self) -> int:
+        return self.ca_ttl // 6
+
+    @property
+    def drain(self) -> int:
+        """After so long the last certificate of a CA that signs no more has expired, also for a peer whose clock is
+        slow, and if an operator that lost its Lease took a moment to notice."""
+        return self.longest_leaf + self.least_leaf
+
+
+USUAL: Final = Pace()
+
+
+@dataclass(frozen=True, slots=True)
 class Validity:
     """From when until when a certificate is valid, both moments included."""
 
@@ -32,9 +56,9 @@ class Validity:
     def covers(self, now: int) -> bool:
         return self.not_before <= now <= self.not_after
 
-    def can_sign(self, now: int) -> bool:
+    def can_sign(self, now: int, pace: Pace = USUAL) -> bool:
         """Whether a CA of this validity may issue leaves now."""
-        return self.covers(now) and self.not_after - now >= LEAST_LEAF_MS
+        return self.covers(now) and self.not_after - now >= pace.least_leaf
 
     def at(self, numerator: int, denominator: int) -> int:
         """The moment when this fraction of the life has passed."""
@@ -50,24 +74,25 @@ def renew_at(not_before: int, not_after: int, jitter: float) -> int:
     return earliest + int((latest - earliest) * jitter)
 
 
-def ca_validity(now: int, root: Validity) -> Validity:
+def ca_validity(now: int, root: Validity, pace: Pace = USUAL) -> Validity:
     """The validity of a signing CA made now: never outside its root's."""
-    return _within(root, now, CA_TTL_MS)
+    return _within(root, now, pace.ca_ttl, pace)
 
 
-def leaf_validity(now: int, ttl_ms: int, issuer: Validity) -> Validity:
+def leaf_validity(now: int, ttl_ms: int, issuer: Validity, pace: Pace = USUAL) -> Validity:
     """The validity of a leaf made now: never outside its issuer's, so it is shorter than `ttl_ms` near its end.
 
-    `ttl_ms` above a sixth of a signing CA's life, or not positive, raises `ValueError`.
+    `ttl_ms` above a sixth of a signing CA's life, or not positive, raises `ValueError`. At a faster pace than the usual
+    one nothing lives longer than that pace allows.
     """
     if not 0 < ttl_ms <= MAX_LEAF_TTL_MS:
         raise ValueError(f"a certificate must live between 1 and {MAX_LEAF_TTL_MS} ms, not {ttl_ms}")
-    return _within(issuer, now, ttl_ms)
+    return _within(issuer, now, min(ttl_ms, pace.longest_leaf), pace)
 
 
-def _within(issuer: Validity, now: int, ttl_ms: int) -> Validity:
+def _within(issuer: Validity, now: int, ttl_ms: int, pace: Pace) -> Validity:
     return Validity(
-        max(_whole_seconds(now - BACKDATE_MS), issuer.not_before),
+        max(_whole_seconds(now - pace.backdate), issuer.not_before),
         min(_whole_seconds(now + ttl_ms), issuer.not_after),
     )
 
@@ -99,33 +124,33 @@ class Step(StrEnum):
     KEEP = "keep"
 
 
-def next_step(slots: Slots, root: Validity, now: int) -> Step:
+def next_step(slots: Slots, root: Validity, now: int, pace: Pace = USUAL) -> Step:
     """The first thing that is due; to be asked again after doing it, until it says `KEEP`."""
-    return next((step for step, is_due in _STEPS if is_due(slots, root, now)), Step.KEEP)
+    return next((step for step, is_due in _STEPS if is_due(slots, root, now, pace)), Step.KEEP)
 
 
-def _has_expired_retired(slots: Slots, _root: Validity, now: int) -> bool:
+def _has_expired_retired(slots: Slots, _root: Validity, now: int, _pace: Pace) -> bool:
     return any(now > retired.not_after for retired in slots.retired)
 
 
-def _prepared_should_sign(slots: Slots, _root: Validity, now: int) -> bool:
-    if slots.prepared is None or not slots.prepared.can_sign(now):
+def _prepared_should_sign(slots: Slots, _root: Validity, now: int, pace: Pace) -> bool:
+    if slots.prepared is None or not slots.prepared.can_sign(now, pace):
         return False
-    was_published = now >= slots.prepared.not_before + BACKDATE_MS + PUBLISH_MS
-    return not slots.active.can_sign(now) or (now >= slots.active.at(5, 6) and was_published)
+    was_published = now >= slots.prepared.not_before + pace.backdate + pace.publish
+    return not slots.active.can_sign(now, pace) or (now >= slots.active.at(5, 6) and was_published)
 
 
-def _nobody_can_sign(slots: Slots, _root: Validity, now: int) -> bool:
-    return not slots.active.can_sign(now)
+def _nobody_can_sign(slots: Slots, _root: Validity, now: int, pace: Pace) -> bool:
+    return not slots.active.can_sign(now, pace)
 
 
-def _successor_is_missing(slots: Slots, root: Validity, now: int) -> bool:
+def _successor_is_missing(slots: Slots, root: Validity, now: int, pace: Pace) -> bool:
     # Near the end of the root's life a new CA would end together with the active one: no successor at all.
-    outlives = ca_validity(now, root).not_after > slots.active.not_after
+    outlives = ca_validity(now, root, pace).not_after > slots.active.not_after
     return slots.prepared is None and now >= slots.active.at(1, 2) and outlives
 
 
-_STEPS: Final[tuple[tuple[Step, Callable[[Slots, Validity, int], bool]], ...]] = (
+_STEPS: Final[tuple[tuple[Step, Callable[[Slots, Validity, int, Pace], bool]], ...]] = (
     (Step.FORGET, _has_expired_retired),
     (Step.ACTIVATE, _prepared_should_sign),
     (Step.REPLACE, _nobody_can_sign),

@@ -126,7 +126,24 @@ def workload_id(trust_domain: TrustDomain, namespace: str, service_account: str)
 
 def gateway_id(trust_domain: TrustDomain, root_namespace: str = "tollway-system") -> SPIFFEID:
     """The ID of the gateway: the only peer a sidecar accepts."""
-    return workload_id(trust_domain, root_namespace, "tollway-gateway")
+    return workload_id(trust_domain, root_namespace, _GATEWAY)
+
+
+def trial_id(gateway: SPIFFEID, bundle: str) -> SPIFFEID:
+    """The ID under which a gateway tries who trusts a bundle, by its digest. It is nobody's: no sidecar takes it for
+    the gateway, and no gateway for an agent."""
+    return SPIFFEID(gateway.trust_domain, gateway.path + _path("agent", _TRIAL + bundle))
+
+
+def tried_bundle(spiffe_id: SPIFFEID) -> str:
+    """The digest in the ID of a trial certificate; empty for every other ID."""
+    path = agent_path(spiffe_id)
+    agent = (path.agent or "") if path is not None and path.service_account == _GATEWAY else ""
+    return agent.removeprefix(_TRIAL) if agent.startswith(_TRIAL) else ""
+
+
+_TRIAL: Final = "trial-"
+_GATEWAY: Final = "tollway-gateway"
 
 
 def agent_path(spiffe_id: SPIFFEID) -> AgentPath | None:

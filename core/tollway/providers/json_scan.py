@@ -11,7 +11,7 @@ replace exactly those bytes.
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 import msgspec
 
@@ -35,6 +35,10 @@ _ANY: Final = msgspec.json.Decoder()
 _ENCODER: Final = msgspec.json.Encoder()
 _RAW_MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _KEY: Final = re.compile(rb'[ \t\r\n,]*+"[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\r\n]*+:[ \t\r\n]*+')
+
+
+Body: TypeAlias = bytes | bytearray
+"""Large ones stay in the memory into which they were received, and nobody changes them there."""
 
 
 class Unreadable(Exception):  # noqa: N818 - it says what the body is
@@ -117,7 +121,7 @@ def read_object(body: bytes) -> dict[str, object]:
     return read_document(body).values
 
 
-def members(body: bytes, within: Span | None = None) -> dict[str, Span]:
+def members(body: Body, within: Span | None = None) -> dict[str, Span]:
     """Where each member's value stands in the object at `within` (the whole body, if None), in order.
 
     Only for a body that `read_object` accepted: with duplicate keys there is no one answer.
@@ -135,7 +139,7 @@ def members(body: bytes, within: Span | None = None) -> dict[str, Span]:
     return spans
 
 
-def after_brace(body: bytes, start: int = 0) -> int:
+def after_brace(body: Body, start: int = 0) -> int:
     """The offset right behind the `{` of the object that begins at or, after white space, behind `start`."""
     return body.index(b"{", start) + 1
 

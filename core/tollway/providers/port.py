@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from tollway.pricing.usage import CacheWrites, Usage
-from tollway.providers.json_scan import Span
+from tollway.providers.json_scan import Body, Span
 from tollway.values import value
 
 
@@ -160,7 +160,7 @@ class Family(Protocol):
         """Parse strictly. Raises `RequestRefused`."""
         ...
 
-    def edits(self, call: ParsedCall, body: bytes, cap: int | None) -> Sequence[Edit]:
+    def edits(self, call: ParsedCall, body: Body, cap: int | None) -> Sequence[Edit]:
         """The edits that make the body as it is forwarded: output cap `cap` (None: leave), usage asked for in streams,
         nothing stored."""
         ...

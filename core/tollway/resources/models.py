@@ -10,6 +10,9 @@ from enum import StrEnum
 from tollway.ledger.units import Unit, Window
 
 ROOT_NAMESPACE = "tollway-system"
+ENFORCE_LABEL = "tollway.dev/enforce"
+"""The label of a namespace, and its value, by which its workloads are Tollway's to answer for."""
+ENFORCED = "enabled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +217,10 @@ class ResourceSet:
     quotas: tuple[AIQuota, ...] = ()
     secrets: tuple[Secret, ...] = ()
     namespaces: tuple[Namespace, ...] = ()
+    enforced: tuple[str, ...] | None = None
+    """In a cluster: the namespaces that are enforced; SVIDs of others are refused. There an identity that names no
+    service account leaves it to its pods. None, on one machine: every namespace is enforced, and an identity that
+    names no service account has one of its own name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,16 @@ from tollway_extauthz.http2.frames import ErrorCode
 from tollway_extauthz.http2.headers import LARGEST_BLOCK, HeaderReader, UnreadableHeaders
 from tollway_extauthz.http2.outbox import Outbox
 
+Payload = bytes | memoryview
+
 STREAM_WINDOW: Final = 1 << 20
 """Bytes that any stream may send before it is let send more."""
 LARGEST_MESSAGE: Final = 40 << 20
 MOST_STREAMS: Final = 4096
 _CONNECTION_WINDOW: Final = 64 << 20
 _LARGEST_FRAME: Final = 1 << 16
+_LARGE: Final = 8_192
+"""Payloads of so many bytes are not copied before it is known where to."""
 _PREFIX: Final = 5  # of a gRPC message: whether it is compressed, and its length
 _RESOURCE_EXHAUSTED: Final = 8
 _UNIMPLEMENTED: Final = 12
@@ -37,11 +41,11 @@ _OPENING: Final = frames.settings(
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A whole message of the call on `stream`, of the method at `path`."""
+    """A whole message of the call on `stream`, of the method at `path`. A large one is where it was received."""
 
     stream: int
     path: str
-    body: bytes
+    body: bytes | bytearray
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,10 @@ class Connection:
             if end - begin < size:
                 break
             at = begin + size
-            self._frame(kind, flags, stream & frames.STREAM_BITS, data[begin:at], events)
+            if kind == frames.DATA and size >= _LARGE and self._block is None:
+                self._data(flags, stream & frames.STREAM_BITS, memoryview(data)[begin:at], events)
+            else:
+                self._frame(kind, flags, stream & frames.STREAM_BITS, data[begin:at], events)
         if at < end:
             held += data[at:] if at else data
         if self._received >= _CONNECTION_WINDOW // 2:
@@ -156,13 +163,13 @@ class Connection:
         if kind == frames.DATA:
             self._data(flags, stream, payload, events)
         elif kind == frames.HEADERS:
-            self._header_block(flags, stream, _unpadded(flags, payload), events)
+            self._header_block(flags, stream, bytes(_unpadded(flags, payload)), events)
         else:
             handler = _RARE.get(kind)
             if handler is not None:  # what is unknown is ignored (§4.1)
                 handler(self, flags, stream, payload, events)
 
-    def _data(self, flags: int, number: int, payload: bytes, events: list[Event]) -> None:
+    def _data(self, flags: int, number: int, payload: Payload, events: list[Event]) -> None:
         size = len(payload)
         self._received += size
         stream = self._streams.get(number)
@@ -177,7 +184,7 @@ class Connection:
         said_all = bool(flags & frames.END_STREAM)
         if stream.partial is None and _is_one_message(payload):
             stream.is_silent = False
-            events.append(Message(number, stream.path, payload[_PREFIX:]))
+            events.append(Message(number, stream.path, bytes(payload[_PREFIX:])))
         else:
             self._gather(number, stream, payload, events)
         if said_all:
@@ -185,7 +192,7 @@ class Connection:
         elif stream.receive_room < STREAM_WINDOW // 2:
             self._make_room(number, stream)
 
-    def _gather(self, number: int, stream: _Stream, payload: bytes, events: list[Event]) -> None:
+    def _gather(self, number: int, stream: _Stream, payload: Payload, events: list[Event]) -> None:
         """Add to what came of a message so far; give out those that are whole."""
         partial = stream.partial if stream.partial is not None else bytearray()
         partial += payload
@@ -197,6 +204,11 @@ class Connection:
                 return
             if len(partial) - at < _PREFIX + size:
                 break
+            if not at and len(partial) == _PREFIX + size:
+                stream.is_silent, stream.partial = False, None
+                del partial[:_PREFIX]
+                events.append(Message(number, stream.path, partial))
+                return
             events.append(Message(number, stream.path, bytes(memoryview(partial)[at + _PREFIX : at + _PREFIX + size])))
             stream.is_silent = False
             at += _PREFIX + size
@@ -403,7 +415,7 @@ _RARE: Final = {
 }
 
 
-def _is_one_message(payload: bytes) -> bool:
+def _is_one_message(payload: Payload) -> bool:
     return (
         len(payload) >= _PREFIX
         and payload[0] == 0
@@ -411,7 +423,7 @@ def _is_one_message(payload: bytes) -> bool:
     )
 
 
-def _unpadded(flags: int, payload: bytes) -> bytes:
+def _unpadded(flags: int, payload: Payload) -> Payload:
     """Without padding and, of headers, priority (§6.1, §6.2)."""
     begin, end = 0, len(payload)
     if flags & frames.PADDED:

@@ -42,14 +42,14 @@ class Call:
 class Unary:
     """One message, one answer: `ask` has to see to it that the call is answered."""
 
-    ask: Callable[[Call, bytes], None]
+    ask: Callable[[Call, bytes | bytearray], None]
 
 
 @dataclass(frozen=True, slots=True)
 class ClientStream:
     """Messages are told one by one as they come; the answer, when there are no more of them, is an empty message."""
 
-    take: Callable[[bytes], None]
+    take: Callable[[bytes | bytearray], None]
 
 
 Method = Unary | ClientStream

@@ -5,7 +5,6 @@ what is written with what the generated code reads.
 """
 
 from collections.abc import Iterable
-from struct import pack
 from typing import Final
 
 _OVERWRITE: Final = b"\x18\x02"  # HeaderValueOption.append_action: OVERWRITE_IF_EXISTS_OR_ADD
@@ -35,22 +34,18 @@ def truth(key: bytes) -> bytes:
 
 
 def edits(key: bytes, each: Iterable[tuple[int, int, str]]) -> bytes:
-    """A field of a `Struct` that holds a list of structs `off`, `len` and `text`. Numbers are doubles."""
-    return _field(key, sized(0x32, b"".join([_edit(*edit) for edit in each])))
+    """A field of a `Struct` that holds edits of a body (offset, length, text) as `road.lua` reads them: one text, which
+    costs Envoy a third of what a list of structs does, wherever it is read, copied and logged."""
+    return _field(key, sized(0x1A, b"".join([_edit(*edit) for edit in each])))
 
 
 def _edit(offset: int, length: int, replacement: str) -> bytes:
-    fields = _OFF + pack("<d", offset) + _LEN + pack("<d", length) + text(b"text", replacement)
-    return sized(0x0A, sized(0x2A, fields))
+    text = replacement.encode()
+    return b"%d %d %d:%b" % (offset, length, len(text), text)
 
 
 def _field(key: bytes, value: bytes) -> bytes:
     return sized(0x0A, sized(0x0A, key) + sized(0x12, value))
-
-
-# Up to the eight bytes of the number, which end such a field.
-_OFF: Final = _field(b"off", b"\x11" + bytes(8))[:-8]
-_LEN: Final = _field(b"len", b"\x11" + bytes(8))[:-8]
 
 
 def removed(names: Iterable[str]) -> bytes:

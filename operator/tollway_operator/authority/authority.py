@@ -17,10 +17,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tollway.identity.root_change import Root, signer_of
-from tollway.identity.rotation import Step, ca_validity, leaf_validity, next_step
+from tollway.identity.rotation import USUAL, Pace, Step, ca_validity, leaf_validity, next_step
 from tollway.identity.spiffe_id import SPIFFEID, TrustDomain, agent_path
 from tollway.resources.models import KeyType
-from tollway_operator.atomic_files import REAL_FILES, FileOperations, write_file
+from tollway_files.atomic import REAL_FILES, FileOperations, write_file
 from tollway_operator.authority.bundle import TrustBundle
 from tollway_operator.authority.certificates import (
     CA,
@@ -73,9 +73,10 @@ class SVID:
 class Authority:
     """Issues for one trust domain. Made by `load_or_create`."""
 
-    def __init__(self, state: State, save: Callable[[State], None]) -> None:
+    def __init__(self, state: State, save: Callable[[State], None], pace: Pace = USUAL) -> None:
         self._state = state
         self._save = save
+        self.pace = pace
 
     @classmethod
     def load_or_create(
@@ -85,6 +86,7 @@ class Authority:
         now: int,
         brought: BroughtRoot | None = None,
         operations: FileOperations = REAL_FILES,
+        pace: Pace = USUAL,
     ) -> Self:
         """The authority whose state is in `directory`, or a new one with a root of its own, or the `brought` one.
 
@@ -97,10 +99,10 @@ class Authority:
             write_file(path, encode(state), operations)
 
         if path.exists():
-            authority = cls(_load(path, trust_domain), save)
+            authority = cls(_load(path, trust_domain), save, pace)
             _check_same_root(authority._state, brought, trust_domain, now, path)
         else:
-            authority = cls(new_state(trust_domain, now, brought), save)
+            authority = cls(new_state(trust_domain, now, brought, pace), save, pace)
             save(authority._state)
         authority.rotate(now)
         return authority
@@ -119,7 +121,7 @@ class Authority:
         Raises `CannotSign` when no signing CA can be made because the root is not valid, and `OSError`; then
         nothing has changed.
         """
-        return self.become(rotated(self._state, now))
+        return self.become(rotated(self._state, now, self.pace))
 
     def become(self, state: State) -> bool:
         """Go on from this state, made of `state`: written down before it is used. Says whether it is another one.
@@ -132,10 +134,18 @@ class Authority:
         self._state = state
         return True
 
-    def issue(self, spiffe_id: SPIFFEID, key_type: KeyType, ttl_ms: int, now: int, pod_uid: str | None = None) -> SVID:
+    def issue(
+        self,
+        spiffe_id: SPIFFEID,
+        key_type: KeyType,
+        ttl_ms: int,
+        now: int,
+        pod_uid: str | None = None,
+        under: Root | None = None,
+    ) -> SVID:
         """Make a key and sign it; errors as `sign`."""
         key = ec.generate_private_key(_CURVES[key_type]())
-        signed = self.sign(key.public_key(), spiffe_id, ttl_ms, now, pod_uid)
+        signed = self.sign(key.public_key(), spiffe_id, ttl_ms, now, pod_uid, under)
         return SVID(spiffe_id, signed.chain_pem, key_pem(key), signed.not_before, signed.not_after, signed.serial)
 
     def sign(
@@ -145,8 +155,9 @@ class Authority:
         ttl_ms: int,
         now: int,
         pod_uid: str | None = None,
+        under: Root | None = None,
     ) -> Signed:
-        """Issue a leaf for this key, and for this pod if one is named.
+        """Issue a leaf for this key, and for this pod if one is named. `under`: the root; usually the phase says which.
 
         It ends earlier than `ttl_ms` where its issuer does. Raises `ValueError` for what must never be issued (an ID
         of another trust domain or not of our form, a life of more than 4 h, a curve that is not P-256 or P-384) and
@@ -154,10 +165,10 @@ class Authority:
         """
         _check_issuable(spiffe_id, self.trust_domain)
         _check_curve(public_key)
-        issuer = self._state.line(signer_of(self._state.change, spiffe_id)).active
-        if not issuer.validity.can_sign(now):
+        issuer = self._state.line(under or signer_of(self._state.change, spiffe_id)).active
+        if not issuer.validity.can_sign(now, self.pace):
             raise CannotSign("the active signing CA is not valid now; rotate the authority first")
-        validity = leaf_validity(now, ttl_ms, issuer.validity)
+        validity = leaf_validity(now, ttl_ms, issuer.validity, self.pace)
         certificate = leaf(spiffe_id, public_key, issuer, validity, _pod_names(pod_uid, self.trust_domain))
         chain = certificate_pem(certificate) + certificate_pem(issuer.certificate)
         return Signed(spiffe_id, chain, validity.not_before, validity.not_after, certificate.serial_number)
@@ -215,42 +226,46 @@ def _check_same_root(
         )
 
 
-def rotated(state: State, now: int) -> State:
+def rotated(state: State, now: int, pace: Pace = USUAL) -> State:
     """`state` with everything done to its signing CAs that is due; itself where nothing is. Raises `CannotSign`."""
     for root in state.change.rule.bundle:
         before = state.line(root)
-        after = _rotated(before, state, root, now)
+        after = _rotated(before, state, root, now, pace)
         if after is not before:
             state = state.with_line(root, after)
     return state
 
 
-def _rotated(line: Line, state: State, root: Root, now: int) -> Line:
+def _rotated(line: Line, state: State, root: Root, now: int, pace: Pace) -> Line:
     rule = state.change.rule
-    if root not in (rule.agents, rule.gateway) and not ca_validity(now, line.root.validity).can_sign(now):
+    if root not in (rule.agents, rule.gateway) and not _ca_can_be_made(line.root, now, pace):
         # It may end while the other signs: that stops nobody.
         return line
-    while (step := next_step(line.slots, line.root.validity, now)) is not Step.KEEP:
-        line = _ROTATION[step](line, state.trust_domain, now)
+    while (step := next_step(line.slots, line.root.validity, now, pace)) is not Step.KEEP:
+        line = _ROTATION[step](line, state.trust_domain, now, pace)
     return line
 
 
-def new_state(trust_domain: TrustDomain, now: int, brought: BroughtRoot | None) -> State:
+def _ca_can_be_made(root: CA, now: int, pace: Pace) -> bool:
+    return ca_validity(now, root.validity, pace).can_sign(now, pace)
+
+
+def new_state(trust_domain: TrustDomain, now: int, brought: BroughtRoot | None, pace: Pace = USUAL) -> State:
     """A new authority, with a root of its own or the `brought` one. Raises `UnusableRoot` and `CannotSign`."""
     root = read_root(brought, trust_domain, now) if brought else generate_root(trust_domain, now)
     # The time in seconds, so that the sequence also grows when an authority is made anew.
-    line = new_line(trust_domain, root, now)
+    line = new_line(trust_domain, root, now, pace)
     return State(trust_domain, now // 1000, line.root, line.active)
 
 
-def new_line(trust_domain: TrustDomain, root: CA, now: int) -> Line:
+def new_line(trust_domain: TrustDomain, root: CA, now: int, pace: Pace = USUAL) -> Line:
     """A root with its first signing CA. Raises `CannotSign`."""
-    return Line(root, _new_ca(trust_domain, root, now))
+    return Line(root, _new_ca(trust_domain, root, now, pace))
 
 
-def _new_ca(trust_domain: TrustDomain, root: CA, now: int) -> CA:
-    validity = ca_validity(now, root.validity)
-    if not validity.can_sign(now):
+def _new_ca(trust_domain: TrustDomain, root: CA, now: int, pace: Pace) -> CA:
+    validity = ca_validity(now, root.validity, pace)
+    if not validity.can_sign(now, pace):
         raise CannotSign(
             f"the root certificate is valid from {root.certificate.not_valid_before_utc} "
             f"to {root.certificate.not_valid_after_utc} only: check the clock, or bring a new root"
@@ -258,27 +273,27 @@ def _new_ca(trust_domain: TrustDomain, root: CA, now: int) -> CA:
     return signing_ca(trust_domain, root, validity)
 
 
-def _forget(line: Line, _: TrustDomain, now: int) -> Line:
+def _forget(line: Line, _: TrustDomain, now: int, _pace: Pace) -> Line:
     return replace(line, retired=tuple(each for each in line.retired if now <= validity_of(each).not_after))
 
 
-def _activate(line: Line, trust_domain: TrustDomain, now: int) -> Line:
+def _activate(line: Line, trust_domain: TrustDomain, now: int, pace: Pace) -> Line:
     # `next_step` says this only when there is a prepared CA.
-    active = line.prepared or _new_ca(trust_domain, line.root, now)
+    active = line.prepared or _new_ca(trust_domain, line.root, now, pace)
     return replace(line, active=active, prepared=None, retired=(*line.retired, line.active.certificate))
 
 
-def _replace(line: Line, trust_domain: TrustDomain, now: int) -> Line:
-    active = _new_ca(trust_domain, line.root, now)
+def _replace(line: Line, trust_domain: TrustDomain, now: int, pace: Pace) -> Line:
+    active = _new_ca(trust_domain, line.root, now, pace)
     gone = [ca.certificate for ca in (line.active, line.prepared) if ca]
     return replace(line, active=active, prepared=None, retired=(*line.retired, *gone))
 
 
-def _prepare(line: Line, trust_domain: TrustDomain, now: int) -> Line:
-    return replace(line, prepared=_new_ca(trust_domain, line.root, now))
+def _prepare(line: Line, trust_domain: TrustDomain, now: int, pace: Pace) -> Line:
+    return replace(line, prepared=_new_ca(trust_domain, line.root, now, pace))
 
 
-_ROTATION: Final[Mapping[Step, Callable[[Line, TrustDomain, int], Line]]] = {
+_ROTATION: Final[Mapping[Step, Callable[[Line, TrustDomain, int, Pace], Line]]] = {
     Step.FORGET: _forget,
     Step.ACTIVATE: _activate,
     Step.REPLACE: _replace,

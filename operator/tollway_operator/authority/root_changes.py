@@ -12,7 +12,10 @@ from typing import Final
 
 from tollway.identity import root_change
 from tollway.identity.root_change import Change, Event, Observed, Phase, Proof, Root, Situation, Standing
-from tollway_operator.authority.authority import bundle_of, issuers_of, new_line
+from tollway.identity.rotation import USUAL, Pace
+from tollway.identity.spiffe_id import SPIFFEID, trial_id
+from tollway.resources.models import SVIDSpec
+from tollway_operator.authority.authority import SVID, Authority, bundle_of, issuers_of, new_line
 from tollway_operator.authority.certificates import is_generated, validity_of
 from tollway_operator.authority.root import BroughtRoot, UnusableRoot, generate_root, read_root
 from tollway_operator.authority.state import Line, State
@@ -27,36 +30,57 @@ def published(state: State) -> Proof:
     return Proof(_digest(bundle_of(state).map()), _digest(issuers_of(state)))
 
 
-def situation_of(state: State, observed: Observed, now: int) -> Situation:
+def situation_of(state: State, observed: Observed, now: int, pace: Pace = USUAL) -> Situation:
     current = state.root
-    return Situation(current.validity, is_generated(current.certificate), published(state), observed, now)
+    return Situation(current.validity, is_generated(current.certificate), published(state), observed, now, pace)
 
 
-def advanced(state: State, observed: Observed, now: int) -> State:
+def advanced(state: State, observed: Observed, now: int, pace: Pace = USUAL) -> State:
     """`state` after everything that was observed and that the clock says; itself where nothing follows.
 
     Raises `CannotSign` where a next root cannot sign.
     """
-    while (event := root_change.next_event(state.change, situation_of(state, observed, now))) is not None:
+    while (event := root_change.next_event(state.change, situation_of(state, observed, now, pace))) is not None:
         change = root_change.after(state.change, event, now)
-        state = _moved(state, change, _generated(state, now))
+        state = _moved(state, change, _generated(state, now, pace))
     return state
 
 
-def commanded(state: State, command: Event, observed: Observed, now: int, brought: BroughtRoot | None = None) -> State:
+def commanded(
+    state: State,
+    command: Event,
+    observed: Observed,
+    now: int,
+    brought: BroughtRoot | None = None,
+    pace: Pace = USUAL,
+) -> State:
     """`state` after a command, and after what was observed before it.
 
     `brought` is the next root for `Event.PREPARE`; without it one is generated. Raises `RefusedCommand`, `UnusableRoot`
     and `CannotSign`; then nothing has changed.
     """
-    state = advanced(state, observed, now)
-    change = root_change.commanded(state.change, command, situation_of(state, observed, now))
-    return _moved(state, change, _brought(state, brought, now) if brought else _generated(state, now))
+    state = advanced(state, observed, now, pace)
+    change = root_change.commanded(state.change, command, situation_of(state, observed, now, pace))
+    return _moved(state, change, _brought(state, brought, now, pace) if brought else _generated(state, now, pace))
 
 
-def standing(state: State, observed: Observed, now: int) -> Standing:
+def standing(state: State, observed: Observed, now: int, pace: Pace = USUAL) -> Standing:
     """How the change stands, for a condition or a person."""
-    return root_change.standing(state.change, situation_of(state, observed, now))
+    return root_change.standing(state.change, situation_of(state, observed, now, pace))
+
+
+def trial_of(state: State, gateway: SPIFFEID) -> SPIFFEID | None:
+    """The ID of the certificate by which it is tried who trusts what is published; None where nothing is tried."""
+    return trial_id(gateway, published(state).bundle) if state.change.rule.trial is not None else None
+
+
+def issue_trial(authority: Authority, gateway: SPIFFEID, now: int) -> SVID | None:
+    """The certificate, whose root everybody is to trust. Raises `CannotSign`."""
+    state = authority.state
+    spiffe_id, spec = trial_of(state, gateway), SVIDSpec()
+    if spiffe_id is None:
+        return None
+    return authority.issue(spiffe_id, spec.key_type, spec.ttl_ms, now, under=state.change.rule.trial)
 
 
 NewLine = Callable[[], Line]
@@ -95,18 +119,18 @@ _MOVES: Final[Mapping[tuple[bool, Phase], Callable[[State, Change, NewLine], Sta
 """By whether there are two roots before, and the phase after: what has to be done with them."""
 
 
-def _generated(state: State, now: int) -> NewLine:
-    return lambda: new_line(state.trust_domain, generate_root(state.trust_domain, now), now)
+def _generated(state: State, now: int, pace: Pace) -> NewLine:
+    return lambda: new_line(state.trust_domain, generate_root(state.trust_domain, now), now, pace)
 
 
-def _brought(state: State, brought: BroughtRoot, now: int) -> NewLine:
+def _brought(state: State, brought: BroughtRoot, now: int, pace: Pace) -> NewLine:
     def read() -> Line:
         root = read_root(brought, state.trust_domain, now)
         if root.certificate == state.root.certificate:
             raise UnusableRoot("it is the current root already")
         if validity_of(root.certificate).not_after - now < LEAST_ROOT_MS:
             raise UnusableRoot(f"it ends at {root.certificate.not_valid_after_utc} already")
-        return new_line(state.trust_domain, root, now)
+        return new_line(state.trust_domain, root, now, pace)
 
     return read
 

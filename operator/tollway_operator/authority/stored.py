@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from tollway.identity.rotation import USUAL, Pace
 from tollway.identity.spiffe_id import TrustDomain
 from tollway_operator.authority.authority import Authority, new_state, rotated
 from tollway_operator.authority.root import BroughtRoot
@@ -33,7 +34,8 @@ class _Stored:
 class StoredAuthority:
     """`ready` before anything is issued; `forget` when somebody else may have changed the Secret."""
 
-    def __init__(self, client: Client, trust_domain: TrustDomain, root_namespace: str) -> None:
+    def __init__(self, client: Client, trust_domain: TrustDomain, root_namespace: str, pace: Pace = USUAL) -> None:
+        self.pace = pace
         self._client = client
         self._trust_domain = trust_domain
         self._namespace = root_namespace
@@ -53,7 +55,7 @@ class StoredAuthority:
 
     def current(self) -> Authority | None:
         """The authority as it was last read or written; it may have been rotated since by nobody but us."""
-        return Authority(self._stored.state, _refuse) if self._stored is not None else None
+        return Authority(self._stored.state, _refuse, self.pace) if self._stored is not None else None
 
     async def ready(self, now: int) -> Authority:
         """Read, made where there is none, rotated where that is due, and written down.
@@ -67,12 +69,12 @@ class StoredAuthority:
         those of `step`."""
         async with self._one_at_a_time:
             stored = self._stored or await self._latest() or await self._create(now)
-            state = rotated(step(stored.state), now)
+            state = rotated(step(stored.state), now, self.pace)
             if state is not stored.state:
                 before, stored = stored, await self._replace(state, stored.resource_version)
                 _log.info("%s", _said(before.state, state))
             self._stored = stored
-            return Authority(state, _refuse)
+            return Authority(state, _refuse, self.pace)
 
     async def restore(self) -> None:
         """Somebody removed the Secret: put back what is in use, rather than begin anew with another root."""
@@ -112,7 +114,7 @@ class StoredAuthority:
         return state
 
     async def _create(self, now: int) -> _Stored:
-        state = new_state(self._trust_domain, now, await self._brought())
+        state = new_state(self._trust_domain, now, await self.brought(), self.pace)
         created = await self._client.create(SECRET, self._content(state))
         _log.info("made a certificate authority for trust domain %s", self._trust_domain)
         return _Stored(state, _version(created))
@@ -126,7 +128,8 @@ class StoredAuthority:
             self.forget()
             raise
 
-    async def _brought(self) -> BroughtRoot | None:
+    async def brought(self) -> BroughtRoot | None:
+        """The root that the user brings, if there is one."""
         found = await self._client.get(SECRET, BROUGHT_ROOT, self._namespace)
         if found is None:
             return None

@@ -1,5 +1,5 @@
 """The way to the API server by `kubernetes.aio`: its configuration (a kubeconfig, or the pod's service account), TLS,
-and the token, which is read anew as the kubelet renews it. The only module that knows that library.
+and the token, read anew for every request, as the kubelet renews it. The only module that knows that library.
 """
 
 from pathlib import Path
@@ -12,6 +12,7 @@ from kubernetes.aio import config
 from tollway_operator.cluster.client import Answer
 from tollway_operator.cluster.errors import Unavailable
 from tollway_operator.cluster.kinds import Object
+from tollway_operator.cluster.service_account import ServiceAccount
 
 USER_AGENT: Final = "tollway-operator"
 AT_ONCE: Final = 32
@@ -42,17 +43,27 @@ class Connection:
         await self._api.close()
 
 
-async def connect(kubeconfig: Path | None, timeout_s: float) -> Connection:
-    """By a kubeconfig, or as the pod that this is. Raises `config.ConfigException`."""
+async def connect(way: Path | ServiceAccount, timeout_s: float) -> Connection:
+    """By a kubeconfig, or as a pod. Raises `config.ConfigException` and `OSError`."""
     configuration: Any = kubernetes.Configuration()
-    if kubeconfig is not None:
-        await config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)  # type: ignore[no-untyped-call]
+    if isinstance(way, ServiceAccount):
+        _use(configuration, way)
     else:
-        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        await config.load_kube_config(config_file=str(way), client_configuration=configuration)  # type: ignore[no-untyped-call]
     configuration.connection_pool_maxsize = AT_ONCE
     # The API server is never behind a proxy that the environment names for others.
     configuration.client_session_kwargs = {"trust_env": False}
     return Connection(kubernetes.ApiClient(configuration), timeout_s)
+
+
+def _use(configuration: Any, account: ServiceAccount) -> None:  # noqa: ANN401 - the library has no types
+    def refresh(_: object) -> None:
+        configuration.api_key["BearerToken"] = f"Bearer {account.token()}"
+
+    configuration.host = account.server
+    configuration.ssl_ca_cert = str(account.ca_file)
+    configuration.refresh_api_key_hook = refresh
+    refresh(None)
 
 
 def _seconds(header: str | None) -> float | None:

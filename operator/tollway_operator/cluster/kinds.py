@@ -54,6 +54,13 @@ SERVICE_ACCOUNT: Final = Kind("v1", "ServiceAccount", "serviceaccounts")
 SECRET: Final = Kind("v1", "Secret", "secrets")
 CONFIG_MAP: Final = Kind("v1", "ConfigMap", "configmaps")
 EVENT: Final = Kind("v1", "Event", "events")
+MUTATING_WEBHOOK: Final = Kind(
+    "admissionregistration.k8s.io/v1",
+    "MutatingWebhookConfiguration",
+    "mutatingwebhookconfigurations",
+    namespaced=False,
+)
+NETWORK_POLICY: Final = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
 LEASE: Final = Kind("coordination.k8s.io/v1", "Lease", "leases")
 POD_CERTIFICATE_REQUEST: Final = Kind(_CERTIFICATES, "PodCertificateRequest", "podcertificaterequests")
 CLUSTER_TRUST_BUNDLE: Final = Kind(_CERTIFICATES, "ClusterTrustBundle", "clustertrustbundles", namespaced=False)

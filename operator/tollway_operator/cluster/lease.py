@@ -65,6 +65,11 @@ class Leadership:
     def held(self) -> bool:
         return self._clock() < self._until
 
+    @property
+    def stands_by(self) -> bool:
+        """Whether another one was seen to hold it."""
+        return not self.held and self._seen is not None and self._seen.holder not in {"", self._me}
+
     async def keep(self) -> None:
         """Take it and renew it, for ever."""
         while True:

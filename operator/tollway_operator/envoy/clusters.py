@@ -13,14 +13,22 @@ from envoy_data_plane.envoy.extensions.upstreams.http import v3 as upstreams
 from envoy_data_plane.envoy.type import v3 as envoy_type
 from envoy_data_plane.google.protobuf import Any as PackedAny
 
-from tollway.identity.spiffe_id import TrustDomain, gateway_id
+from tollway.identity.spiffe_id import SPIFFEID, TrustDomain, gateway_id, trial_id
 from tollway.resources.models import AIProvider
 from tollway_operator.envoy import tls
 from tollway_operator.envoy.credentials import injector
 from tollway_operator.envoy.hygiene import OURS, removals
 from tollway_operator.envoy.messages import http_filter, packed, seconds
 from tollway_operator.envoy.settings import GatewaySettings, SidecarSettings
-from tollway_operator.envoy.vocabulary import CHECK_CLUSTER, GATEWAY_CLUSTER, LOGS_CLUSTER, PROVIDER_REQUEST_ID
+from tollway_operator.envoy.vocabulary import (
+    CHECK_CLUSTER,
+    GATEWAY_CLUSTER,
+    LOGS_CLUSTER,
+    PROVIDER_REQUEST_ID,
+    TRIAL_CLUSTER,
+    TRIAL_PATH,
+    TRIALS_CLUSTER,
+)
 
 _STREAM_WINDOW = 64 * 1024
 """Small: what a provider may have sent, and billed, beyond the point where a stream is cut."""
@@ -47,6 +55,19 @@ def logs_cluster(sockets: Sequence[str]) -> cluster.Cluster:
     found = _grpc_cluster(LOGS_CLUSTER, sockets)
     _watch(found)
     return found
+
+
+def trials_cluster(socket: str) -> Sequence[cluster.Cluster]:
+    """Where it is told who has tried."""
+    if not socket:
+        return ()
+    found = cluster.Cluster(
+        name=TRIALS_CLUSTER,
+        type=cluster.ClusterDiscoveryType.STATIC,
+        connect_timeout=seconds(1),
+        load_assignment=_endpoints(TRIALS_CLUSTER, [core.Address(pipe=core.Pipe(path=socket))]),
+    )
+    return (found,)
 
 
 def _watch(watched: cluster.Cluster) -> None:
@@ -82,7 +103,9 @@ def gateway_cluster(settings: SidecarSettings) -> cluster.Cluster:
     """Connections end before the gateway ends them, so that no call meets a closing one."""
     options = upstreams.HttpProtocolOptions(
         common_http_protocol_options=core.HttpProtocolOptions(
-            max_connection_duration=seconds(240), idle_timeout=seconds(120)
+            max_connection_duration=seconds(240),
+            idle_timeout=seconds(120),
+            max_requests_per_connection=settings.calls_per_connection or None,
         ),
         explicit_http_config=upstreams.HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=_http2()),
     )
@@ -93,13 +116,57 @@ def gateway_cluster(settings: SidecarSettings) -> cluster.Cluster:
         connect_timeout=seconds(2),
         per_connection_buffer_limit_bytes=256 * 1024,
         load_assignment=_endpoints(GATEWAY_CLUSTER, [_tcp(settings.gateway_address, settings.gateway_port)]),
-        transport_socket=tls.to_gateway(
-            settings.xds_dir,
-            settings.identity_dir,
-            str(gateway_id(TrustDomain(settings.trust_domain), settings.root_namespace)),
-        ),
+        transport_socket=tls.to_gateway(settings.xds_dir, settings.identity_dir, str(_gateway(settings))),
         typed_extension_protocol_options=_http(options),
     )
+
+
+def trial_cluster(settings: SidecarSettings, bundle: str) -> cluster.Cluster:
+    """Tries again and again, each time with a new handshake, whether the gateway's trial certificate for the trust
+    bundle of this digest is trusted here. No call ever takes this road: whether it is open matters to nobody else.
+    """
+    options = upstreams.HttpProtocolOptions(
+        explicit_http_config=upstreams.HttpProtocolOptionsExplicitHttpConfig(http2_protocol_options=_http2())
+    )
+    # By the digest: what was tried for another bundle counts for nothing.
+    name = TRIAL_CLUSTER + bundle
+    return cluster.Cluster(
+        name=name,
+        type=_discovery(settings.gateway_address, cluster.ClusterDiscoveryType.STRICT_DNS),
+        dns_lookup_family=cluster.ClusterDnsLookupFamily.V4_PREFERRED,
+        # A sidecar that starts does not wait for a gateway.
+        wait_for_warm_on_init=False,
+        connect_timeout=seconds(2),
+        load_assignment=_endpoints(name, [_tcp(settings.gateway_address, settings.gateway_port)]),
+        transport_socket=tls.to_gateway(
+            settings.xds_dir, settings.identity_dir, str(trial_id(_gateway(settings), bundle)), tls.TRIAL_NAME
+        ),
+        typed_extension_protocol_options=_http(options),
+        health_checks=[_trial(bundle, settings.trial_every_s)],
+    )
+
+
+def _trial(bundle: str, every_s: int) -> core.HealthCheck:
+    return core.HealthCheck(
+        timeout=seconds(2),
+        interval=seconds(every_s),
+        no_traffic_interval=seconds(every_s),
+        # It may be told to another replica of the gateway, or to one that started since.
+        no_traffic_healthy_interval=seconds(12 * every_s),
+        interval_jitter_percent=20,
+        unhealthy_threshold=1,
+        healthy_threshold=1,
+        reuse_connection=False,
+        http_health_check=core.HealthCheckHttpHealthCheck(
+            host=tls.TRIAL_NAME,
+            path=TRIAL_PATH + bundle,
+            codec_client_type=envoy_type.CodecClientType.HTTP2,
+        ),
+    )
+
+
+def _gateway(settings: SidecarSettings) -> SPIFFEID:
+    return gateway_id(TrustDomain(settings.trust_domain), settings.root_namespace)
 
 
 def cluster_name(provider: AIProvider) -> str:

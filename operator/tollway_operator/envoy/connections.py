@@ -80,11 +80,11 @@ def stream_limits() -> bootstrap.LayeredRuntime:
     return bootstrap.LayeredRuntime(layers=[bootstrap.RuntimeLayer(name="tollway", static_layer=struct(values))])
 
 
-def tcp_listener(name: str, address: str, port: int, chain: listener.FilterChain) -> listener.Listener:
+def tcp_listener(name: str, address: str, port: int, *chains: listener.FilterChain) -> listener.Listener:
     return listener.Listener(
         name=name,
         address=core.Address(socket_address=core.SocketAddress(address=address, port_value=port)),
-        filter_chains=[chain],
+        filter_chains=list(chains),
         # Small: a body that must be whole for the decision has a limit of its own.
         per_connection_buffer_limit_bytes=256 * _KIB,
         # A second Envoy on a used port shall fail, and not share it in silence.

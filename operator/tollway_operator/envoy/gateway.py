@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from envoy_data_plane.envoy.config.bootstrap import v3 as bootstrap
 from envoy_data_plane.envoy.config.listener import v3 as listener
+from envoy_data_plane.envoy.extensions.filters.listener.tls_inspector import v3 as tls_inspector
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
 
 from tollway.resources.models import AIProvider
 from tollway_operator.envoy import tls
-from tollway_operator.envoy.clusters import check_cluster, logs_cluster, provider_cluster
+from tollway_operator.envoy.clusters import check_cluster, logs_cluster, provider_cluster, trials_cluster
 from tollway_operator.envoy.connections import (
     CLUSTERS_FILE,
     ROUTES_FILE,
@@ -25,12 +26,14 @@ from tollway_operator.envoy.connections import (
 )
 from tollway_operator.envoy.credentials import credential_file, render_credential
 from tollway_operator.envoy.filters import gateway_filters
+from tollway_operator.envoy.hygiene import early_mutations, numbered
 from tollway_operator.envoy.local_replies import gateway_replies
 from tollway_operator.envoy.logs import access_logs, while_open
-from tollway_operator.envoy.messages import file_source, render, render_resources, seconds
+from tollway_operator.envoy.messages import file_source, packed, render, render_resources, seconds
 from tollway_operator.envoy.overload import gateway_limits
 from tollway_operator.envoy.routes import gateway_routes
 from tollway_operator.envoy.settings import GatewaySettings
+from tollway_operator.envoy.trials import trial_chain
 from tollway_operator.envoy.vocabulary import families
 
 
@@ -42,7 +45,11 @@ def gateway_bootstrap(settings: GatewaySettings) -> bytes:
             admin=admin(settings.admin_socket),
             static_resources=bootstrap.BootstrapStaticResources(
                 listeners=[_listener(settings)],
-                clusters=[check_cluster(settings.check_sockets), logs_cluster(settings.logs_sockets)],
+                clusters=[
+                    check_cluster(settings.check_sockets),
+                    logs_cluster(settings.logs_sockets),
+                    *trials_cluster(settings.trials_socket),
+                ],
             ),
             dynamic_resources=bootstrap.BootstrapDynamicResources(
                 cds_config=file_source(settings.xds_dir, CLUSTERS_FILE)
@@ -67,6 +74,7 @@ def gateway_files(
         ROUTES_FILE: render_resources([gateway_routes(settings, served)]),
         CLUSTERS_FILE: render_resources([provider_cluster(each, settings) for each in served]),
         tls.IDENTITY_FILE: render_resources([tls.identity_secret(settings.identity_dir)]),
+        tls.TRIAL_FILE: render_resources([tls.trial_secret(settings.identity_dir)]),
     } | {credential_file(each): render_credential(each, credentials[each.meta.name]) for each in with_key}
 
 
@@ -81,7 +89,17 @@ def _by_name(providers: Iterable[AIProvider]) -> Sequence[AIProvider]:
 
 def _listener(settings: GatewaySettings) -> listener.Listener:
     socket = tls.downstream(settings.xds_dir, settings.identity_dir)
-    return tcp_listener("road", settings.address, settings.port, http_chain(_manager(settings), socket))
+    road = http_chain(_manager(settings), socket)
+    found = tcp_listener("road", settings.address, settings.port, road, trial_chain(settings))
+    found.listener_filters = [_server_name()]
+    found.listener_filters_timeout = seconds(settings.headers_s)
+    return found
+
+
+def _server_name() -> listener.ListenerFilter:
+    """Reads by what name a peer asks: only who tries names one."""
+    config = packed(tls_inspector.TlsInspector())
+    return listener.ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=config)
 
 
 def _manager(settings: GatewaySettings) -> hcm.HttpConnectionManager:
@@ -112,6 +130,8 @@ def _limit(manager: hcm.HttpConnectionManager, settings: GatewaySettings) -> Non
 
 def _number_calls(manager: hcm.HttpConnectionManager) -> None:
     """`x-request-id` is the id of the call: ours, whatever the client sent, and told to the client."""
+    manager.early_header_mutation_extensions = [early_mutations(then=numbered())]
     manager.generate_request_id = True
-    manager.preserve_external_request_id = False
+    # By then it is the one that was just given.
+    manager.preserve_external_request_id = True
     manager.always_set_request_id_in_response = True

@@ -9,18 +9,22 @@ local function decision(handle)
   return handle:streamInfo():dynamicMetadata():get(DECISION)
 end
 
--- Replace bytes at offsets. The offsets are those of the body that the decision read, which is this one.
+-- Replace bytes at offsets. The offsets are those of the body that the decision read, which is this one. `edits` says
+-- one after the other: "OFFSET LENGTH SIZE:" and SIZE bytes of text to stand in the place of LENGTH bytes at OFFSET.
 local function splice(body, edits)
-  local out, position, size = {}, 0, body:length()
-  for _, edit in ipairs(edits) do
-    if edit.off < position or edit.len < 0 or edit.off + edit.len > size then
+  local out, position, size, at = {}, 0, body:length(), 1
+  while at <= #edits do
+    local offset, length, text_size, text_at = edits:match("^(%d+) (%d+) (%d+):()", at)
+    if offset == nil then error("an edit that cannot be read") end
+    offset, length, at = tonumber(offset), tonumber(length), text_at + tonumber(text_size)
+    if offset < position or offset + length > size or at > #edits + 1 then
       error("an edit outside of the body")
     end
-    if edit.off > position then
-      out[#out + 1] = body:getBytes(position, edit.off - position)
+    if offset > position then
+      out[#out + 1] = body:getBytes(position, offset - position)
     end
-    out[#out + 1] = edit.text
-    position = edit.off + edit.len
+    out[#out + 1] = edits:sub(text_at, at - 1)
+    position = offset + length
   end
   if position < size then
     out[#out + 1] = body:getBytes(position, size - position)
@@ -143,10 +147,11 @@ function Stream:finish()
 end
 
 function envoy_on_response(handle)
-  local decided = decision(handle)
-  if decided == nil or decided["strip_usage"] ~= true then return end
+  -- Asked first: what was decided is dearer to look at, and most answers are no streams.
   local kind = handle:headers():get("content-type") or ""
   if kind:lower():find("^text/event%-stream") == nil then return end
+  local decided = decision(handle)
+  if decided == nil or decided["strip_usage"] ~= true then return end
   handle:headers():remove("content-length")
   local stream = Stream.new()
   for chunk in handle:bodyChunks() do

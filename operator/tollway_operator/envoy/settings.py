@@ -33,6 +33,8 @@ class GatewaySettings:
     access_log: str
     xds_dir: str
     identity_dir: str
+    trials_socket: str = ""
+    """Where extauthz hears who has tried the trial certificate; empty: it is not told."""
     upstream_ca_file: str = "/etc/ssl/certs/ca-certificates.crt"
     check_timeout_ms: int = 2_000
     max_body_bytes: int = 32 * MIB
@@ -50,7 +52,7 @@ class GatewaySettings:
     """How often a call that runs on says so: well within the time after which its hold would expire."""
 
     def __post_init__(self) -> None:
-        for path in (*self.check_sockets, *self.logs_sockets, self.admin_socket):
+        for path in (*self.check_sockets, *self.logs_sockets, self.admin_socket, self.trials_socket):
             require_socket_path(path)
 
 
@@ -78,6 +80,13 @@ class SidecarSettings:
     """Longer than the gateway's, so that the gateway's answer arrives and not ours."""
     root_namespace: str = ROOT_NAMESPACE
     """The gateway's: a part of the one identity that may answer."""
+    health_port: int = 0
+    """Where a kubelet asks whether this Envoy lives; 0: nowhere."""
+    health_address: str = "0.0.0.0"  # noqa: S104 - a kubelet comes from outside of the pod
+    calls_per_connection: int = 0
+    """After so many it makes another connection to the gateway; 0: it has no such limit."""
+    trial_every_s: int = 5
+    """How often it is tried, until it succeeds, whether the gateway's next root is trusted."""
 
     def __post_init__(self) -> None:
         require_socket_path(self.admin_socket)

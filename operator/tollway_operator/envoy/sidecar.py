@@ -10,8 +10,9 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager i
 
 from tollway.resources.models import AIProvider
 from tollway_operator.envoy import tls
-from tollway_operator.envoy.clusters import gateway_cluster
+from tollway_operator.envoy.clusters import gateway_cluster, trial_cluster
 from tollway_operator.envoy.connections import (
+    CLUSTERS_FILE,
     ROUTES_FILE,
     admin,
     connection_manager,
@@ -22,8 +23,9 @@ from tollway_operator.envoy.connections import (
     tcp_listener,
 )
 from tollway_operator.envoy.filters import route_facts, the_router
+from tollway_operator.envoy.health import health_listeners
 from tollway_operator.envoy.local_replies import sidecar_replies
-from tollway_operator.envoy.messages import render, render_resources, seconds
+from tollway_operator.envoy.messages import file_source, render, render_resources, seconds
 from tollway_operator.envoy.overload import sidecar_limits
 from tollway_operator.envoy.routes import sidecar_routes
 from tollway_operator.envoy.settings import SidecarSettings
@@ -38,7 +40,10 @@ def sidecar_bootstrap(settings: SidecarSettings) -> bytes:
             node=node("tollway-sidecar", settings.agent),
             admin=admin(settings.admin_socket),
             static_resources=bootstrap.BootstrapStaticResources(
-                listeners=[listener], clusters=[gateway_cluster(settings)]
+                listeners=[listener, *health_listeners(settings)], clusters=[gateway_cluster(settings)]
+            ),
+            dynamic_resources=bootstrap.BootstrapDynamicResources(
+                cds_config=file_source(settings.xds_dir, CLUSTERS_FILE)
             ),
             layered_runtime=stream_limits(),
             overload_manager=sidecar_limits(settings.max_connections),
@@ -46,11 +51,18 @@ def sidecar_bootstrap(settings: SidecarSettings) -> bytes:
     )
 
 
-def sidecar_files(settings: SidecarSettings, providers: Iterable[AIProvider]) -> Mapping[str, bytes]:
-    """The files of `xds_dir`, to be swapped into it all at once."""
+def sidecar_files(
+    settings: SidecarSettings, providers: Iterable[AIProvider], trial: str | None = None
+) -> Mapping[str, bytes]:
+    """The files of `xds_dir`, to be swapped into it all at once.
+
+    `trial`: the digest of the trust bundle for which the gateway shows a trial certificate, while it does.
+    """
+    tried = [trial_cluster(settings, trial)] if trial is not None else []
     served = sorted((each for each in providers if each.type in families()), key=lambda each: each.meta.name)
     return {
         ROUTES_FILE: render_resources([sidecar_routes(settings, served)]),
+        CLUSTERS_FILE: render_resources(tried),
         tls.IDENTITY_FILE: render_resources([tls.identity_secret(settings.identity_dir)]),
     }
 

@@ -16,6 +16,10 @@ CURVES = ("X25519MLKEM768", "X25519", "P-256")
 
 IDENTITY_FILE = "identity.json"
 IDENTITY = "identity"
+TRIAL_FILE = "trial.json"
+TRIAL = "trial"
+TRIAL_NAME = "trial.tollway"
+"""The server name by which a peer asks the gateway for its trial certificate instead of its SVID."""
 
 _TLS12 = tls.TlsParametersTlsProtocol.TLSv1_2
 _TLS13 = tls.TlsParametersTlsProtocol.TLSv1_3
@@ -23,20 +27,29 @@ _TLS13 = tls.TlsParametersTlsProtocol.TLSv1_3
 
 def identity_secret(identity_dir: str) -> tls.Secret:
     """The SVID. Envoy follows changes of certificate files only where a secret of its own names them."""
+    return _secret(IDENTITY, identity_dir, "tls")
+
+
+def trial_secret(identity_dir: str) -> tls.Secret:
+    """The gateway's trial certificate."""
+    return _secret(TRIAL, identity_dir, "trial")
+
+
+def _secret(name: str, directory: str, files: str) -> tls.Secret:
     return tls.Secret(
-        name=IDENTITY,
+        name=name,
         tls_certificate=tls.TlsCertificate(
-            certificate_chain=core.DataSource(filename=file_of(identity_dir, "tls.crt")),
-            private_key=core.DataSource(filename=file_of(identity_dir, "tls.key")),
-            watched_directory=watched(identity_dir),
+            certificate_chain=core.DataSource(filename=file_of(directory, f"{files}.crt")),
+            private_key=core.DataSource(filename=file_of(directory, f"{files}.key")),
+            watched_directory=watched(directory),
         ),
     )
 
 
-def downstream(xds_dir: str, identity_dir: str) -> core.TransportSocket:
+def downstream(xds_dir: str, identity_dir: str, secret: str = IDENTITY) -> core.TransportSocket:
     """The gateway's side: SVIDs only, and no session that would outlive its certificate."""
     context = tls.DownstreamTlsContext(
-        common_tls_context=_mesh_context(xds_dir, _svid_validation(identity_dir), ["h2", "http/1.1"]),
+        common_tls_context=_mesh_context(xds_dir, _svid_validation(identity_dir), ["h2", "http/1.1"], secret),
         require_client_certificate=True,
         disable_stateless_session_resumption=True,
         disable_stateful_session_resumption=True,
@@ -44,11 +57,12 @@ def downstream(xds_dir: str, identity_dir: str) -> core.TransportSocket:
     return _socket(context)
 
 
-def to_gateway(xds_dir: str, identity_dir: str, gateway: str) -> core.TransportSocket:
-    """The sidecar's side: only the SPIFFE ID `gateway` may answer."""
+def to_gateway(xds_dir: str, identity_dir: str, gateway: str, name: str = "") -> core.TransportSocket:
+    """The sidecar's side: only the SPIFFE ID `gateway` may answer. `name`: the server name that is asked for."""
     validation = _svid_validation(identity_dir)
     validation.match_typed_subject_alt_names = [_san(tls.SubjectAltNameMatcherSanType.URI, gateway)]
     context = tls.UpstreamTlsContext(
+        sni=name,
         common_tls_context=_mesh_context(xds_dir, validation, ["h2"]),
         # Without resumption every connection proves its certificate.
         max_session_keys=0,
@@ -84,7 +98,9 @@ def is_address(host: str) -> bool:
     return True
 
 
-def _mesh_context(xds_dir: str, validation: tls.CertificateValidationContext, alpn: list[str]) -> tls.CommonTlsContext:
+def _mesh_context(
+    xds_dir: str, validation: tls.CertificateValidationContext, alpn: list[str], secret: str = IDENTITY
+) -> tls.CommonTlsContext:
     return tls.CommonTlsContext(
         tls_params=tls.TlsParameters(
             # Both: an upstream's maximum defaults to TLS 1.2.
@@ -93,7 +109,7 @@ def _mesh_context(xds_dir: str, validation: tls.CertificateValidationContext, al
             ecdh_curves=list(CURVES),
         ),
         tls_certificate_sds_secret_configs=[
-            tls.SdsSecretConfig(name=IDENTITY, sds_config=file_source(xds_dir, IDENTITY_FILE))
+            tls.SdsSecretConfig(name=secret, sds_config=file_source(xds_dir, f"{secret}.json"))
         ],
         validation_context=validation,
         alpn_protocols=alpn,

@@ -9,6 +9,11 @@ from tollway.resources.models import ProviderType
 CHECK_CLUSTER = "check"
 LOGS_CLUSTER = "logs"
 GATEWAY_CLUSTER = "gateway"
+TRIALS_CLUSTER = "trials"
+TRIAL_PATH = "/trial/"
+"""Path: what a sidecar asks the gateway that it has just tried; after it comes the digest of the trust bundle."""
+TRIAL_CLUSTER = "trial/"
+"""A sidecar's cluster by which it tries; after it comes that digest."""
 ROUTES = "tollway"
 
 EXT_AUTHZ = "envoy.filters.http.ext_authz"

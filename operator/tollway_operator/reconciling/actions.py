@@ -1,13 +1,15 @@
 """What a plan consists of: writes to the API server, as values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
+from tollway.identity.root_change import Observed, Proof
+from tollway.identity.root_standing import RootStanding
 from tollway.resources.models import KeyType
 from tollway_operator.cluster.kinds import Kind, Object
-from tollway_operator.watching.facts import Identity
+from tollway_operator.watching.facts import Identity, WebhookFact
 
 
 class Topic(StrEnum):
@@ -22,6 +24,10 @@ class Topic(StrEnum):
     """Of one namespace."""
     AGENTS = "agents"
     """Of one namespace."""
+    EGRESS = "egress"
+    """Of one namespace."""
+    INJECTOR = "injector"
+    """What its webhook shows, and what the API server trusts it by."""
     REQUEST = "request"
     """One PodCertificateRequest."""
 
@@ -44,7 +50,17 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ReadyAuthority:
-    """Read, make or rotate the authority, as is due; put its Secret back where somebody removed it."""
+    """Read, make or rotate the authority, as is due; put its Secret back where somebody removed it.
+
+    A change of its root goes on by what was `observed` of what was published then, and follows a `command` that was not
+    answered `before`. None: nothing is known yet; then, and where something else is published by now, it stays where
+    it is.
+    """
+
+    observed: Observed | None = None
+    published: Proof | None = None
+    command: str = ""
+    before: RootStanding = field(default_factory=RootStanding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +89,22 @@ class IssueSVID:
     replaces: str
     owner: Identity | None
     """The AgentIdentity with which the Secret goes; None for the gateway's."""
+
+
+@dataclass(frozen=True, slots=True)
+class IssueServing:
+    """Make a serving certificate that signs itself, have the `webhook` trusted by it, then write it with its key.
+
+    In this order, because it may be shown as soon as it is written. `still`, PEM: what the webhook is trusted by as
+    well, because that is shown until then. `replaces`: the version of the Secret that is there, empty for none.
+    """
+
+    name: str
+    namespace: str
+    dns_names: tuple[str, ...]
+    replaces: str
+    still: bytes
+    webhook: WebhookFact | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +141,9 @@ class AnswerRequest:
     content: Object
 
 
-Action: TypeAlias = ReadyAuthority | Apply | Delete | IssueSVID | ShowBundle | WriteStatus | Say | AnswerRequest
+Action: TypeAlias = (
+    ReadyAuthority | Apply | Delete | IssueSVID | IssueServing | ShowBundle | WriteStatus | Say | AnswerRequest
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +157,7 @@ class Plan:
 def place_of(action: Action) -> Place | None:
     """The object that an action is about, where its failure should be said on it."""
     match action:
-        case IssueSVID(name, namespace):
+        case IssueSVID(name, namespace) | IssueServing(name, namespace):
             return Place("Secret", namespace, name)
         case Apply(kind, content):
             return Place(kind.kind, content["metadata"].get("namespace", ""), content["metadata"]["name"])

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tollway.identity.spiffe_id import agent_id
+from tollway.resources.delivery import Hindrance, way_of
 from tollway.resources.models import AgentIdentity, Delivery
 from tollway.resources.selection import Declared, Workload, select
 from tollway.resources.status import Condition, Truth, rfc3339
 from tollway_operator.cluster.kinds import AGENT_IDENTITY, POD, POD_CERTIFICATE_REQUEST, SECRET
-from tollway_operator.names import svid_secret
+from tollway_operator.names import EGRESS_LABEL, STRICT, svid_secret
 from tollway_operator.reconciling.actions import AUTHORITY_PLACE, Action, Delete, IssueSVID, Place, Plan
 from tollway_operator.reconciling.saying import status_actions
 from tollway_operator.reconciling.snapshot import Snapshot
@@ -58,11 +59,13 @@ class Situation:
     agent: AgentIdentity
     pods: Pods
     blocked: Blocked | None
-    delivery: Delivery | None
+    delivery: Delivery
     spiffe_id: str
     secret: SecretFact | None
     certified: Certified
     failure: str
+    held_in: bool
+    """Its namespace lets nothing out that goes around the gateway."""
 
 
 def plan_agents(snapshot: Snapshot, namespace: str, now: int) -> Plan:
@@ -160,6 +163,7 @@ def _situation(
         secret=secret,
         certified=_certified(fact, delivery, secret, pods, issued, now),
         failure=snapshot.failures.get(Place("Secret", agent.meta.namespace, secret_name), ""),
+        held_in=snapshot.is_strict(agent.meta.namespace),
     )
 
 
@@ -178,28 +182,24 @@ def _barred(snapshot: Snapshot, agent: AgentIdentity) -> Blocked | None:
     return None
 
 
-def _delivery(snapshot: Snapshot, agent: AgentIdentity) -> tuple[Delivery | None, Blocked | None]:
-    """The way that the certificate takes, `Auto` resolved: the first that the cluster can do."""
+def _delivery(snapshot: Snapshot, agent: AgentIdentity) -> tuple[Delivery, Blocked | None]:
     listed = agent.meta.namespace in snapshot.installation.secret_namespaces
-    no_requests = Blocked(
-        "PodCertificatesNotServed",
-        "this cluster serves no PodCertificateRequests (certificates.k8s.io/v1, Kubernetes 1.37): "
-        "use delivery Secret, in a namespace that the installation lists for it",
-    )
-    not_listed = Blocked(
-        "NamespaceNotListed",
-        f"SVIDs are delivered as Secrets only in namespaces that the installation lists: add {agent.meta.namespace} "
-        "to secretNamespaces, or use delivery PodCertificate",
-    )
-    match agent.svid.delivery:
-        case Delivery.SECRET:
-            return Delivery.SECRET, None if listed else not_listed
-        case Delivery.POD_CERTIFICATE:
-            return Delivery.POD_CERTIFICATE, None if snapshot.pod_certificates else no_requests
-        case _ if snapshot.pod_certificates:
-            return Delivery.POD_CERTIFICATE, None
-        case _:
-            return (Delivery.SECRET, None) if listed else (None, no_requests)
+    delivery, hindrance = way_of(agent.svid.delivery, served=snapshot.pod_certificates, listed=listed)
+    match hindrance:
+        case Hindrance.NOT_SERVED:
+            sentence = (
+                "this cluster serves no PodCertificateRequests (certificates.k8s.io/v1, Kubernetes 1.37): "
+                "use delivery Secret, in a namespace that the installation lists for it"
+            )
+            return delivery, Blocked(hindrance.value, sentence)
+        case Hindrance.NOT_LISTED:
+            sentence = (
+                "SVIDs are delivered as Secrets only in namespaces that the installation lists: add "
+                f"{agent.meta.namespace} to secretNamespaces"
+            )
+            return delivery, Blocked(hindrance.value, sentence)
+        case None:
+            return delivery, None
 
 
 def _service_account(agent: AgentIdentity, pods: Pods) -> tuple[str, Blocked | None]:
@@ -219,7 +219,7 @@ def _service_account(agent: AgentIdentity, pods: Pods) -> tuple[str, Blocked | N
 
 def _certified(
     fact: AgentFact,
-    delivery: Delivery | None,
+    delivery: Delivery,
     secret: SecretFact | None,
     pods: Pods,
     issued: Mapping[str, RequestFact],
@@ -299,9 +299,7 @@ def _refused(fact: AgentFact, now: int) -> tuple[Action, ...]:
 
 def _status(situation: Situation) -> dict[str, object]:
     certified, pods = situation.certified, situation.pods.own
-    svid: dict[str, object] = {}
-    if situation.delivery is not None:
-        svid["delivery"] = situation.delivery.value
+    svid: dict[str, object] = {"delivery": situation.delivery.value}
     if certified.not_after is not None:
         svid["notAfter"] = rfc3339(certified.not_after)
     if certified.renew_after is not None:
@@ -309,7 +307,7 @@ def _status(situation: Situation) -> dict[str, object]:
     status: dict[str, object] = {"pods": {"matched": len(pods), "ready": sum(pod.ready for pod in pods)}}
     if situation.spiffe_id:
         status["spiffeID"] = situation.spiffe_id
-    return {**status, "svid": svid} if svid else status
+    return {**status, "svid": svid}
 
 
 def _conditions(situation: Situation) -> list[Condition]:
@@ -360,5 +358,16 @@ def _ready(situation: Situation, accepted: Condition, issued: Condition) -> Cond
         if condition.status is Truth.FALSE:
             return Condition("Ready", Truth.FALSE, condition.reason, condition.message)
     if not situation.pods.own:
-        return Condition("Ready", Truth.TRUE, "NoPods", "it may call, and has no pod that would")
-    return Condition("Ready", Truth.TRUE, "Ready", "it may call")
+        return Condition(
+            "Ready", Truth.TRUE, "NoPods", "it may call, and has no pod that would" + _way_around(situation)
+        )
+    return Condition("Ready", Truth.TRUE, "Ready", "it may call" + _way_around(situation))
+
+
+def _way_around(situation: Situation) -> str:
+    if situation.held_in:
+        return ""
+    return (
+        "; the egress of its namespace is open, so with a key of its own it could call providers directly: "
+        f"label the namespace {EGRESS_LABEL}={STRICT} to close that"
+    )

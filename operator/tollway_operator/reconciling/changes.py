@@ -5,7 +5,7 @@ from typing import Final
 
 from tollway_operator.cluster import kinds
 from tollway_operator.cluster.kinds import Kind
-from tollway_operator.names import AUTHORITY
+from tollway_operator.names import AUTHORITY, INJECTOR_TLS, ROOT_CHANGE
 from tollway_operator.reconciling.actions import Key, Topic
 from tollway_operator.reconciling.snapshot import Snapshot
 from tollway_operator.watching.facts import Fact, RequestFact
@@ -14,6 +14,7 @@ TRUST: Final = Key(Topic.TRUST)
 GATEWAY: Final = Key(Topic.GATEWAY)
 PROVIDERS: Final = Key(Topic.PROVIDERS)
 QUOTAS: Final = Key(Topic.QUOTAS)
+INJECTOR: Final = Key(Topic.INJECTOR)
 
 
 def keys_of(kind: Kind, before: Fact | None, after: Fact | None, snapshot: Snapshot) -> Iterator[Key]:
@@ -25,10 +26,11 @@ def keys_of(kind: Kind, before: Fact | None, after: Fact | None, snapshot: Snaps
 
 def every_key(snapshot: Snapshot) -> Iterator[Key]:
     """Everything there is to look at."""
-    yield from (TRUST, GATEWAY, PROVIDERS, QUOTAS)
+    yield from (TRUST, GATEWAY, PROVIDERS, QUOTAS, INJECTOR)
     for fact in snapshot.store.all(kinds.NAMESPACE, Fact):
         yield Key(Topic.SIDECAR, fact.me.name)
         yield Key(Topic.AGENTS, fact.me.name)
+        yield Key(Topic.EGRESS, fact.me.name)
     for request in snapshot.store.all(kinds.POD_CERTIFICATE_REQUEST, RequestFact):
         if not request.answered:
             yield Key(Topic.REQUEST, request.me.namespace, request.me.name)
@@ -66,6 +68,7 @@ def _quota(_fact: Fact, _anew: bool, _snapshot: Snapshot) -> Iterator[Key]:
 def _namespace(fact: Fact, _anew: bool, _snapshot: Snapshot) -> Iterator[Key]:
     yield Key(Topic.AGENTS, fact.me.name)
     yield Key(Topic.SIDECAR, fact.me.name)
+    yield Key(Topic.EGRESS, fact.me.name)
     yield QUOTAS
 
 
@@ -83,17 +86,30 @@ def _secret(fact: Fact, _anew: bool, snapshot: Snapshot) -> Iterator[Key]:
         yield Key(Topic.AGENTS, fact.me.namespace)
     elif fact.me.name == AUTHORITY:
         yield TRUST
+    elif fact.me.name == INJECTOR_TLS:
+        yield INJECTOR
     else:
         yield from (GATEWAY, PROVIDERS)
 
 
 def _config(fact: Fact, _anew: bool, snapshot: Snapshot) -> Iterator[Key]:
     root = fact.me.namespace == snapshot.installation.root_namespace
+    if fact.me.name == ROOT_CHANGE:
+        yield TRUST
+        return
     yield GATEWAY if root else Key(Topic.SIDECAR, fact.me.namespace)
 
 
 def _bundle(_fact: Fact, _anew: bool, _snapshot: Snapshot) -> Iterator[Key]:
     yield TRUST
+
+
+def _policy(fact: Fact, _anew: bool, _snapshot: Snapshot) -> Iterator[Key]:
+    yield Key(Topic.EGRESS, fact.me.namespace)
+
+
+def _webhook(_fact: Fact, _anew: bool, _snapshot: Snapshot) -> Iterator[Key]:
+    yield INJECTOR
 
 
 _AFFECTED: Final[Mapping[Kind, Callable[[Fact, bool, Snapshot], Iterator[Key]]]] = {
@@ -106,4 +122,6 @@ _AFFECTED: Final[Mapping[Kind, Callable[[Fact, bool, Snapshot], Iterator[Key]]]]
     kinds.SECRET: _secret,
     kinds.CONFIG_MAP: _config,
     kinds.CLUSTER_TRUST_BUNDLE: _bundle,
+    kinds.MUTATING_WEBHOOK: _webhook,
+    kinds.NETWORK_POLICY: _policy,
 }

@@ -17,7 +17,7 @@ from tollway_operator.names import (
 from tollway_operator.reconciling.actions import Action, Apply, IssueSVID, Plan
 from tollway_operator.reconciling.rendering import gateway_config
 from tollway_operator.reconciling.snapshot import Installation, Snapshot, Trust
-from tollway_operator.reconciling.svids import bundle_actions, is_due, renewal_of
+from tollway_operator.reconciling.svids import bundle_actions, is_due, is_trial_due, renewal_of
 from tollway_operator.watching.facts import ConfigFact, ProviderFact, SecretFact, digests
 from tollway_operator.watching.store import Store
 
@@ -28,7 +28,8 @@ def plan_gateway(snapshot: Snapshot, now: int) -> Plan:
         return Plan()
     secret = snapshot.store.get(SECRET, SecretFact, GATEWAY_SVID, snapshot.installation.root_namespace)
     held = secret.svid if secret is not None else None
-    again = renewal_of(held) if held is not None and renewal_of(held) > now else None
+    both = [each for each in (held, secret.trial if secret is not None else None) if each is not None]
+    again = min((renewal_of(each) for each in both if renewal_of(each) > now), default=None)
     chains = (_svid(snapshot.installation, secret, trust, now), _configuration(snapshot, trust))
     return Plan(tuple(chain for chain in chains if chain), again)
 
@@ -36,7 +37,8 @@ def plan_gateway(snapshot: Snapshot, now: int) -> Plan:
 def _svid(installation: Installation, secret: SecretFact | None, trust: Trust, now: int) -> tuple[Action, ...]:
     spiffe_id = str(gateway_id(installation.trust_domain, installation.root_namespace))
     held = secret.svid if secret is not None else None
-    if not is_due(held, spiffe_id, KeyType.ECDSA_P256, trust, now):
+    is_other = is_due(held, spiffe_id, KeyType.ECDSA_P256, trust, now) or is_trial_due(secret, spiffe_id, trust, now)
+    if not is_other:
         return bundle_actions(secret, trust)
     replaces = secret.me.resource_version if secret is not None else ""
     ttl = SVIDSpec().ttl_ms
@@ -60,10 +62,14 @@ def _configuration(snapshot: Snapshot, trust: Trust) -> tuple[Action, ...]:
     return tuple(actions)
 
 
-def rendered_from(snapshot: Snapshot) -> tuple[Installation, tuple[AIProvider, ...], Mapping[str, bytes]]:
-    """What the configuration is rendered from."""
-    providers = sound_providers(snapshot.store)
-    return snapshot.installation, providers, keys_of(snapshot.store, snapshot.installation.root_namespace, providers)
+def rendered_from(
+    snapshot: Snapshot,
+) -> tuple[Installation, tuple[AIProvider, ...], Mapping[str, bytes], Mapping[str, str]]:
+    """What the configuration is rendered from: the providers, their keys, and the UIDs of their objects."""
+    store, installation = snapshot.store, snapshot.installation
+    providers = sound_providers(store)
+    keys = keys_of(store, installation.root_namespace, providers)
+    return installation, providers, keys, {fact.me.name: fact.me.uid for fact in store.all(AI_PROVIDER, ProviderFact)}
 
 
 def sound_providers(store: Store) -> tuple[AIProvider, ...]:

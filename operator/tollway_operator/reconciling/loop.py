@@ -43,6 +43,8 @@ class Loop:
         self._failures: dict[Key, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
+        self.turned_at = clock()
+        """When it turned the last time: at least once a second, whatever there is to do."""
         self.looks = 0
         """How often anything was looked at since the start."""
 
@@ -62,6 +64,7 @@ class Loop:
         """For ever."""
         try:
             while True:
+                self.turned_at = self._clock()
                 self._start_due()
                 self._woken.clear()
                 await self._sleep()

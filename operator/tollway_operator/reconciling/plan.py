@@ -4,7 +4,9 @@ from tollway.pricing.table import PriceBook
 from tollway_operator.cluster.kinds import POD_CERTIFICATE_REQUEST
 from tollway_operator.reconciling.actions import AnswerRequest, Key, Plan, Topic
 from tollway_operator.reconciling.agents import plan_agents
+from tollway_operator.reconciling.egress import plan_egress
 from tollway_operator.reconciling.gateway import plan_gateway
+from tollway_operator.reconciling.injector import plan_injector
 from tollway_operator.reconciling.providers import plan_providers
 from tollway_operator.reconciling.quotas import plan_quotas
 from tollway_operator.reconciling.sidecars import plan_sidecar
@@ -27,6 +29,10 @@ def plan(key: Key, snapshot: Snapshot, prices: PriceBook, now: int) -> Plan:
             return plan_sidecar(snapshot, key.namespace)
         case Topic.AGENTS:
             return plan_agents(snapshot, key.namespace, now)
+        case Topic.EGRESS:
+            return plan_egress(snapshot, key.namespace)
+        case Topic.INJECTOR:
+            return plan_injector(snapshot, now)
         case Topic.REQUEST:
             return _plan_request(snapshot, key)
 

@@ -11,7 +11,8 @@ from tollway_operator.envoy.vocabulary import families
 from tollway_operator.reconciling.actions import Action, Plan
 from tollway_operator.reconciling.gateway import keys_of, sound_providers
 from tollway_operator.reconciling.rendering import unusable
-from tollway_operator.reconciling.saying import status_actions
+from tollway_operator.reconciling.reporting import Report
+from tollway_operator.reconciling.saying import kept_or, silence, status_actions
 from tollway_operator.reconciling.snapshot import Snapshot
 from tollway_operator.watching.facts import ProviderFact
 
@@ -31,7 +32,8 @@ def _about(
         conditions = [Condition("Accepted", Truth.FALSE, "Invalid", said)]
         return status_actions(AI_PROVIDER, fact, {}, conditions, now)
     provider = fact.provider
-    conditions = [_accepted(provider), _credential_ready(provider, keys), _programmed(snapshot, provider, keys)]
+    programmed = _programmed(snapshot.report, fact, provider, keys)
+    conditions = [_accepted(provider), _credential_ready(provider, keys), programmed]
     return status_actions(AI_PROVIDER, fact, {"models": _models(provider, prices, now)}, conditions, now)
 
 
@@ -54,15 +56,18 @@ def _credential_ready(provider: AIProvider, keys: Mapping[str, bytes]) -> Condit
     return Condition("CredentialReady", Truth.TRUE, "Ready", "its Secret is there, and a header can carry the key")
 
 
-def _programmed(snapshot: Snapshot, provider: AIProvider, keys: Mapping[str, bytes]) -> Condition:
+def _programmed(report: Report, fact: ProviderFact, provider: AIProvider, keys: Mapping[str, bytes]) -> Condition:
     if problem := unusable(provider, keys):
         return Condition("Programmed", Truth.FALSE, "NotServed", problem)
-    served = snapshot.report.providers
-    if served is None:
-        return Condition("Programmed", Truth.UNKNOWN, "NotReported", "no gateway has said yet what it runs")
-    if provider.meta.name in served:
-        return Condition("Programmed", Truth.TRUE, "Programmed", "the gateway serves it")
-    return Condition("Programmed", Truth.FALSE, "Pending", "the gateway does not run it yet")
+    if not report.was_asked:
+        unknown = Condition("Programmed", Truth.UNKNOWN, "NotReported", "no gateway has said yet what it runs")
+        return kept_or(unknown, fact)
+    if report.providers is not None and provider.meta.name not in report.providers:
+        sentence = "the gateway does not run it yet, or not in every replica"
+        return Condition("Programmed", Truth.FALSE, "Pending", sentence)
+    if report.silent:
+        return Condition("Programmed", Truth.UNKNOWN, "GatewaySilent", silence(report))
+    return Condition("Programmed", Truth.TRUE, "Programmed", "every replica of the gateway serves it")
 
 
 def _models(provider: AIProvider, prices: PriceBook, now: int) -> Mapping[str, int]:

@@ -1,30 +1,37 @@
 """What the status of AIQuotas says: whom they are for, and, as far as the gateway tells, what was counted."""
 
+from binascii import crc32
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from tollway.resources.models import AgentIdentity, AIQuota, Mode
+from tollway.resources.models import AgentIdentity, AIQuota, Mode, Selector
 from tollway.resources.status import Condition, Truth, rfc3339
 from tollway_operator.cluster.kinds import AGENT_IDENTITY, AI_QUOTA, NAMESPACE
 from tollway_operator.reconciling.actions import Action, Plan
-from tollway_operator.reconciling.reporting import Counted
-from tollway_operator.reconciling.saying import status_actions
+from tollway_operator.reconciling.reporting import TOLD_EVERY_MS, Counted, Report
+from tollway_operator.reconciling.saying import kept_or, silence, status_actions
 from tollway_operator.reconciling.snapshot import Snapshot
 from tollway_operator.watching.facts import AgentFact, Fact, QuotaFact
 
-MOST_SHOWN: Final = 20
 _NAME_LABEL: Final = "kubernetes.io/metadata.name"
+_LOOK_AGAIN_MS: Final = 5_000
+_WHETHER_IT_ANSWERS: Final = frozenset({"Enforced", "GatewaySilent"})
+"""Reasons between which all quotas change at once."""
 
 
 def plan_quotas(snapshot: Snapshot, now: int) -> Plan:
     agents = _Agents(snapshot)
-    counted: defaultdict[tuple[str, str], list[Counted]] = defaultdict(list)
-    for each in snapshot.report.counted:
-        counted[each.namespace, each.quota].append(each)
     facts = [fact for fact in snapshot.store.all(AI_QUOTA, QuotaFact) if not fact.me.being_deleted]
-    chains = (_about(snapshot, fact, agents, counted[fact.me.namespace, fact.me.name], now) for fact in facts)
-    return Plan(tuple(chain for chain in chains if chain))
+    chains = (_about(snapshot, fact, agents, _waits(snapshot.report, fact, len(facts), now), now) for fact in facts)
+    all_told = now >= snapshot.report.since + len(facts) * TOLD_EVERY_MS
+    return Plan(tuple(chain for chain in chains if chain), None if all_told else now + _LOOK_AGAIN_MS)
+
+
+def _waits(report: Report, fact: QuotaFact, count: int, now: int) -> bool:
+    """Whether its turn to say that the gateway ceased to answer, or answers again, is still to come."""
+    place = crc32(f"{fact.me.namespace}/{fact.me.name}".encode()) % count
+    return now < report.since + place * TOLD_EVERY_MS
 
 
 class _Agents:
@@ -34,14 +41,13 @@ class _Agents:
         self._labels: Mapping[str, Mapping[str, str]] = {
             fact.me.name: fact.me.labels for fact in snapshot.store.all(NAMESPACE, Fact)
         }
-        self._by_namespace: defaultdict[str, list[AgentIdentity]] = defaultdict(list)
+        self._by_namespace: defaultdict[str, _Space] = defaultdict(_Space)
         for fact in snapshot.store.all(AGENT_IDENTITY, AgentFact):
             if fact.declared is not None:
-                self._by_namespace[fact.me.namespace].append(fact.declared.identity)
+                self._by_namespace[fact.me.namespace].add(fact.declared.identity)
 
     def under(self, quota: AIQuota) -> int:
-        candidates = (agent for namespace in self._namespaces(quota) for agent in self._by_namespace[namespace])
-        return sum(quota.agents is None or quota.agents.matches(agent.meta.labels) for agent in candidates)
+        return sum(self._by_namespace[namespace].matched(quota.agents) for namespace in self._namespaces(quota))
 
     def _namespaces(self, quota: AIQuota) -> Iterable[str]:
         chosen = quota.namespaces
@@ -53,20 +59,40 @@ class _Agents:
         return {**self._labels.get(namespace, {}), _NAME_LABEL: namespace}
 
 
-def _about(
-    snapshot: Snapshot, fact: QuotaFact, agents: _Agents, counted: Sequence[Counted], now: int
-) -> tuple[Action, ...]:
+class _Space:
+    """The AgentIdentities of one namespace, and by each of their labels: a quota looks at few of them."""
+
+    def __init__(self) -> None:
+        self._all: list[AgentIdentity] = []
+        self._by_label: defaultdict[tuple[str, str], list[AgentIdentity]] = defaultdict(list)
+
+    def add(self, agent: AgentIdentity) -> None:
+        self._all.append(agent)
+        for label in agent.meta.labels.items():
+            self._by_label[label].append(agent)
+
+    def matched(self, selector: Selector | None) -> int:
+        """How many a selector matches; None is everybody's."""
+        if selector is None or not selector.match_labels:
+            return len(self._all)
+        fewest = min((self._by_label.get(label, []) for label in selector.match_labels.items()), key=len)
+        if len(selector.match_labels) == 1:
+            return len(fewest)
+        return sum(selector.matches(agent.meta.labels) for agent in fewest)
+
+
+def _about(snapshot: Snapshot, fact: QuotaFact, agents: _Agents, waits: bool, now: int) -> tuple[Action, ...]:
     problem = _problem(snapshot, fact)
     if problem is not None or fact.quota is None:
         conditions = [problem] if problem is not None else []
         return status_actions(AI_QUOTA, fact, {}, conditions, now)
-    tightest = sorted(counted, key=lambda each: (-each.fraction, each.limit, each.key))[:MOST_SHOWN]
     fields: dict[str, object] = {"matched": {"agents": agents.under(fact.quota)}}
-    if tightest:
-        fields["limits"] = [_shown(each) for each in tightest]
-    reported = snapshot.report.providers is not None
-    conditions = [_accepted(fields), _enforced(fact.quota, reported), _exceeded(tightest, reported)]
-    return status_actions(AI_QUOTA, fact, fields, conditions, now)
+    if limits := _limits(snapshot.report, fact):
+        fields["limits"] = limits
+    enforced, exceeded = _enforced(snapshot.report, fact, fact.quota), _exceeded(snapshot.report, fact)
+    if waits and {enforced.reason, kept_or(enforced, fact).reason} <= _WHETHER_IT_ANSWERS:
+        enforced = kept_or(enforced, fact)
+    return status_actions(AI_QUOTA, fact, fields, [_accepted(fields), enforced, exceeded], now)
 
 
 def _problem(snapshot: Snapshot, fact: QuotaFact) -> Condition | None:
@@ -78,6 +104,15 @@ def _problem(snapshot: Snapshot, fact: QuotaFact) -> Condition | None:
         sentence = f"only quotas in {root} select namespaces: remove spec.namespaces, or move the quota there"
         return Condition("Accepted", Truth.FALSE, "NamespacesOutsideRoot", sentence)
     return None
+
+
+def _limits(report: Report, fact: QuotaFact) -> Sequence[object]:
+    """What was counted, or what was said of it before, while there is nothing newer to say."""
+    name = fact.me.namespace, fact.me.name
+    if name in report.usage:
+        return [_shown(each) for each in report.usage[name]]
+    known: Sequence[object] = fact.status.get("limits") or ()
+    return known if not report.was_asked or name in report.quotas else ()
 
 
 def _shown(counted: Counted) -> Mapping[str, str]:
@@ -99,18 +134,26 @@ def _accepted(fields: Mapping[str, object]) -> Condition:
     return Condition("Accepted", Truth.TRUE, "Accepted", "it is sound")
 
 
-def _enforced(quota: AIQuota, reported: bool) -> Condition:
+def _enforced(report: Report, fact: QuotaFact, quota: AIQuota) -> Condition:
     if quota.mode is Mode.SHADOW:
         return Condition("Enforced", Truth.FALSE, "Shadow", "mode is Shadow: it counts, and refuses nothing")
-    if not reported:
-        return Condition("Enforced", Truth.UNKNOWN, "NotReported", "no gateway has said yet that it counts by it")
+    if not report.was_asked:
+        sentence = "no gateway has said yet that it counts by it"
+        return kept_or(Condition("Enforced", Truth.UNKNOWN, "NotReported", sentence), fact)
+    if report.providers is not None and (fact.me.namespace, fact.me.name) not in report.quotas:
+        sentence = "the gateway does not count by it yet, or not in every replica"
+        return Condition("Enforced", Truth.FALSE, "Pending", sentence)
+    if report.silent:
+        return Condition("Enforced", Truth.UNKNOWN, "GatewaySilent", silence(report))
     return Condition("Enforced", Truth.TRUE, "Enforced", "the gateway counts by it and refuses what is beyond it")
 
 
-def _exceeded(tightest: Sequence[Counted], reported: bool) -> Condition:
-    if not reported:
-        return Condition("Exceeded", Truth.UNKNOWN, "NotReported", "no gateway has said yet what was counted")
-    spent = [each for each in tightest if each.fraction >= 1]
+def _exceeded(report: Report, fact: QuotaFact) -> Condition:
+    counted = report.usage.get((fact.me.namespace, fact.me.name))
+    if counted is None:
+        unknown = Condition("Exceeded", Truth.UNKNOWN, "NotReported", "no gateway has said yet what was counted")
+        return kept_or(unknown, fact)
+    spent = [each for each in counted if each.spent]
     if not spent:
         return Condition("Exceeded", Truth.FALSE, "WithinLimits", "no limit of it is spent")
     named = ", ".join(f"{each.limit} ({each.key})" if each.key else each.limit for each in spent[:5])

@@ -3,6 +3,7 @@
 The places are a contract with whoever makes the pods: the injector for sidecars, the chart for the gateway.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,12 +16,17 @@ from tollway_operator.envoy.gateway import gateway_bootstrap, gateway_files
 from tollway_operator.envoy.settings import GatewaySettings, SidecarSettings
 from tollway_operator.envoy.sidecar import sidecar_bootstrap, sidecar_files
 from tollway_operator.envoy.vocabulary import families
-from tollway_operator.names import BOOTSTRAP_FILE, PARTS_FILE
-from tollway_operator.reconciling.snapshot import SIDECAR_PORT, Installation
-
-CONFIG_DIR = "/etc/tollway/config"
-IDENTITY_DIR = "/etc/tollway/identity"
-RUN_DIR = "/run/tollway"
+from tollway_operator.names import (
+    BOOTSTRAP_FILE,
+    CONFIG_DIR,
+    GENERATION_FILE,
+    HEALTH_PORT,
+    IDENTITY_DIR,
+    PARTS_FILE,
+    RUN_DIR,
+    SIDECAR_PORT,
+)
+from tollway_operator.reconciling.snapshot import Installation
 
 
 def gateway_settings(installation: Installation) -> GatewaySettings:
@@ -30,6 +36,7 @@ def gateway_settings(installation: Installation) -> GatewaySettings:
         port=installation.gateway_port,
         check_sockets=(f"{RUN_DIR}/check.sock",),
         logs_sockets=(f"{RUN_DIR}/logs.sock",),
+        trials_socket=f"{RUN_DIR}/trials.sock",
         admin_socket=f"{RUN_DIR}/gateway.sock",
         access_log=f"{RUN_DIR}/access.log",
         xds_dir=CONFIG_DIR,
@@ -50,6 +57,7 @@ def sidecar_settings(installation: Installation) -> SidecarSettings:
         xds_dir=CONFIG_DIR,
         identity_dir=IDENTITY_DIR,
         root_namespace=installation.root_namespace,
+        health_port=HEALTH_PORT,
     )
 
 
@@ -63,48 +71,72 @@ class _Question(Generic[S]):
     settings: S
     providers: tuple[AIProvider, ...]
     keys: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+    uids: tuple[tuple[str, str], ...] = ()
+    tried: str | None = None
 
     def __hash__(self) -> int:
         return hash((self.settings, tuple(provider.meta.name for provider in self.providers)))
 
 
-def sidecar_config(installation: Installation, providers: tuple[AIProvider, ...]) -> Mapping[str, bytes]:
-    return _sidecar_config(_Question(sidecar_settings(installation), providers))
+def sidecar_config(
+    installation: Installation, providers: tuple[AIProvider, ...], tried: str | None = None
+) -> Mapping[str, bytes]:
+    """`tried`: the digest of the trust bundle, while it is tried who trusts it."""
+    return _sidecar_config(_Question(sidecar_settings(installation), providers, tried=tried))
 
 
 @lru_cache(maxsize=2)
 def _sidecar_config(what: _Question[SidecarSettings]) -> Mapping[str, bytes]:
     settings = what.settings
-    return {BOOTSTRAP_FILE: sidecar_bootstrap(settings), **sidecar_files(settings, what.providers)}
+    return {BOOTSTRAP_FILE: sidecar_bootstrap(settings), **sidecar_files(settings, what.providers, what.tried)}
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayFiles:
     """`config` is for everybody who may read ConfigMaps, `credentials` is not. `parts` in `config` lists the files of
-    both, so that a reader shows them together."""
+    both and the generation that both are of, so that a reader shows them together: a new key never goes to an endpoint
+    of before. It names the providers with their objects' UIDs: one made anew under the name of another is another."""
 
     config: Mapping[str, bytes]
     credentials: Mapping[str, bytes] = field(repr=False)
 
 
 def gateway_config(
-    installation: Installation, providers: Iterable[AIProvider], keys: Mapping[str, bytes]
+    installation: Installation, providers: Iterable[AIProvider], keys: Mapping[str, bytes], uids: Mapping[str, str]
 ) -> GatewayFiles:
-    """`keys`: provider name -> its key. A provider whose key no header carries is left out."""
-    return _gateway_config(_Question(gateway_settings(installation), tuple(providers), tuple(sorted(keys.items()))))
+    """`keys`: provider name -> its key; `uids`: provider name -> its object's UID. A provider whose key no header
+    carries is left out."""
+    settings = gateway_settings(installation)
+    return _gateway_config(
+        _Question(settings, tuple(providers), tuple(sorted(keys.items())), tuple(sorted(uids.items())))
+    )
 
 
 @lru_cache(maxsize=2)
 def _gateway_config(what: _Question[GatewaySettings]) -> GatewayFiles:
-    settings, providers, keys = what.settings, what.providers, dict(what.keys)
+    settings, providers, keys, uids = what.settings, what.providers, dict(what.keys), dict(what.uids)
     sound = [provider for provider in providers if not unusable(provider, keys)]
     files = gateway_files(settings, sound, keys)
     secret_files = {credential_file(provider) for provider in sound if provider.credential is not None}
     credentials = {name: content for name, content in files.items() if name in secret_files}
     config = {name: content for name, content in files.items() if name not in secret_files}
-    parts = {"credentials": sorted(credentials), "providers": sorted(provider.meta.name for provider in sound)}
-    config |= {BOOTSTRAP_FILE: gateway_bootstrap(settings), PARTS_FILE: json.dumps(parts, indent=2).encode()}
-    return GatewayFiles(config, credentials)
+    config[BOOTSTRAP_FILE] = gateway_bootstrap(settings)
+    generation = _digest_of(config)
+    parts = {
+        "credentials": sorted(credentials),
+        "providers": {name: uids[name] for name in sorted(provider.meta.name for provider in sound)},
+        "generation": generation,
+    }
+    config[PARTS_FILE] = json.dumps(parts, indent=2).encode()
+    return GatewayFiles(config, {**credentials, GENERATION_FILE: generation.encode()})
+
+
+def _digest_of(files: Mapping[str, bytes]) -> str:
+    """Of nothing secret: another key for the same configuration is of the same generation, and shown at once."""
+    told = hashlib.sha256()
+    for name in sorted(files):
+        told.update(name.encode() + b"\0" + hashlib.sha256(files[name]).digest())
+    return told.hexdigest()[:32]
 
 
 def unusable(provider: AIProvider, keys: Mapping[str, bytes]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from tollway.resources.status import Condition, Truth, changed, merged
 from tollway_operator.cluster.kinds import Kind
 from tollway_operator.reconciling.actions import Action, Say, WriteStatus
+from tollway_operator.reconciling.reporting import Report
 from tollway_operator.watching.facts import AgentFact, ProviderFact, QuotaFact
 
 _TELLING = frozenset({"Accepted", "Issued", "CredentialReady", "Programmed", "Exceeded"})
@@ -31,6 +32,26 @@ def status_actions(
         return ()
     events = [_event(kind, fact, each) for each in changed(conditions, before) if _is_news(each, before)]
     return (*events, WriteStatus(kind, fact.me, status))
+
+
+def kept_or(condition: Condition, fact: AgentFact | ProviderFact | QuotaFact) -> Condition:
+    """What status says of this generation, or, where it says nothing, `condition`.
+
+    For what somebody else knows who was not asked yet: an operator that has just started has no reason to doubt what
+    the one before it wrote.
+    """
+    before = fact.status.get("conditions") or ()
+    for each in before:
+        if each.get("type") == condition.type and each.get("observedGeneration") == fact.me.generation:
+            return Condition(condition.type, Truth(each["status"]), each["reason"], each["message"])
+    return condition
+
+
+def silence(report: Report) -> str:
+    """What to do about replicas of the gateway that say nothing."""
+    if report.providers is None:
+        return "the gateway does not answer the operator: see the operator's log and the gateway's pods"
+    return f"{report.silent} of the gateway's replicas do not answer the operator: see its log and the gateway's pods"
 
 
 def _is_news(condition: Condition, before: object) -> bool:

@@ -15,7 +15,7 @@ def plan_sidecar(snapshot: Snapshot, namespace: str) -> Plan:
         # In a namespace that is not enforced any more running pods may still read it.
         return Plan()
     providers = sound_providers(snapshot.store)
-    files = {**sidecar_config(snapshot.installation, providers), **snapshot.trust.bundle_files}
+    files = {**sidecar_config(snapshot.installation, providers, snapshot.trust.tried), **snapshot.trust.bundle_files}
     if found is not None and found.digests == digests(files):
         return Plan()
     return Plan(((Apply(CONFIG_MAP, config_map(SIDECAR, namespace, files)),),))

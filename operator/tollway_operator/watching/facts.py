@@ -18,7 +18,13 @@ from tollway.resources.problems import Problem
 from tollway.resources.selection import Declared
 from tollway_operator import names
 from tollway_operator.authority.certificates import validity_of
-from tollway_operator.authority.svid_files import BUNDLE_FILE, CERTIFICATE_FILE, KEY_FILE
+from tollway_operator.authority.svid_files import (
+    BUNDLE_FILE,
+    CERTIFICATE_FILE,
+    KEY_FILE,
+    TRIAL_CERTIFICATE_FILE,
+    TRIAL_KEY_FILE,
+)
 from tollway_operator.cluster import kinds
 from tollway_operator.cluster.kinds import Kind, Object
 from tollway_operator.signing.evaluator import Pod
@@ -76,6 +82,8 @@ class QuotaFact(Fact):
 class PodFact(Fact):
     pod: Pod
     ready: bool
+    has_sidecar: bool = False
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +118,37 @@ class SecretFact(Fact):
     svid: HeldSVID | None
     digests: Mapping[str, str]
     data: Mapping[str, bytes] = field(repr=False)
+    trial: HeldSVID | None = None
+    """Of the gateway's."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigFact(Fact):
     digests: Mapping[str, str]
+    command: str = ""
+    """What a person wrote under it, in `names.COMMAND`."""
+    text: str = ""
+    """What of it the operator reads itself: `names.STANDING_FILE`."""
 
 
 @dataclass(frozen=True, slots=True)
 class BundleFact(Fact):
     signer: str
     roots: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookFact(Fact):
+    """A MutatingWebhookConfiguration: for each webhook by name the certificates that it is trusted by, PEM."""
+
+    bundles: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFact(Fact):
+    """A NetworkPolicy."""
+
+    spec: Object
 
 
 Reader: TypeAlias = Callable[[Object], Fact]
@@ -209,8 +237,11 @@ def _declaration(content: Object) -> Mapping[str, object]:
 
 
 def _read_pod_fact(content: Object) -> Fact:
-    conditions = (content.get("status") or {}).get("conditions") or ()
-    return PodFact(identity_of(content), read_pod(content), _is_true(conditions, "Ready"))
+    status, spec = content.get("status") or {}, content.get("spec") or {}
+    conditions = status.get("conditions") or ()
+    has_sidecar = any(each.get("name") == names.SIDECAR_CONTAINER for each in spec.get("initContainers") or ())
+    address = str(status.get("podIP") or "")
+    return PodFact(identity_of(content), read_pod(content), _is_true(conditions, "Ready"), has_sidecar, address)
 
 
 def _is_true(conditions: Iterable[Object], kind: str) -> bool:
@@ -236,10 +267,14 @@ def _read_secret_fact(content: Object) -> Fact:
     if me.name == names.AUTHORITY:
         return SecretFact(me, "", None, {}, {})
     data = _decoded(content.get("data") or {})
+    if me.name == names.INJECTOR_TLS:
+        return SecretFact(me, "", None, digests({**data, KEY_FILE: b""}), {**data, KEY_FILE: b""})
     if not ours:
         return SecretFact(me, _owner(content), None, {}, data)
     svid = held_svid(data) if names.is_svid_secret(me.name) else None
-    return SecretFact(me, _owner(content), svid, digests({**data, KEY_FILE: b""} if svid else data), {})
+    shown = {**data, KEY_FILE: b"", TRIAL_KEY_FILE: b""} if svid else data
+    trial = held_svid({**data, CERTIFICATE_FILE: data.get(TRIAL_CERTIFICATE_FILE, b"")}) if svid else None
+    return SecretFact(me, _owner(content), svid, digests(shown), {}, trial)
 
 
 def _owner(content: Object) -> str:
@@ -274,13 +309,29 @@ def fingerprint(certificate: x509.Certificate) -> str:
 
 
 def _read_config_fact(content: Object) -> Fact:
-    files = {name: str(text).encode() for name, text in (content.get("data") or {}).items()}
-    return ConfigFact(identity_of(content), digests(files))
+    me, texts = identity_of(content), content.get("data") or {}
+    files = {name: str(text).encode() for name, text in texts.items()}
+    if me.name != names.ROOT_CHANGE:
+        return ConfigFact(me, digests(files))
+    command = (content["metadata"].get("annotations") or {}).get(names.COMMAND, "")
+    return ConfigFact(me, digests(files), str(command), str(texts.get(names.STANDING_FILE, "")))
 
 
 def _read_bundle_fact(content: Object) -> Fact:
     spec = content["spec"]
     return BundleFact(identity_of(content), str(spec.get("signerName", "")), str(spec.get("trustBundle", "")))
+
+
+def _read_webhook_fact(content: Object) -> Fact:
+    hooks = {str(hook["name"]): hook.get("clientConfig") or {} for hook in content.get("webhooks") or ()}
+    return WebhookFact(
+        identity_of(content),
+        {name: _decoded({"": config.get("caBundle") or ""}).get("", b"") for name, config in hooks.items()},
+    )
+
+
+def _read_policy_fact(content: Object) -> Fact:
+    return PolicyFact(identity_of(content), content.get("spec") or {})
 
 
 def _read_existence(content: Object) -> Fact:
@@ -297,4 +348,6 @@ _READERS: Final[Mapping[Kind, Reader]] = {
     kinds.SECRET: _read_secret_fact,
     kinds.CONFIG_MAP: _read_config_fact,
     kinds.CLUSTER_TRUST_BUNDLE: _read_bundle_fact,
+    kinds.MUTATING_WEBHOOK: _read_webhook_fact,
+    kinds.NETWORK_POLICY: _read_policy_fact,
 }

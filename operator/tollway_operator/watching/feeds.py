@@ -5,18 +5,22 @@ Handlers are `on.event` alone. They make no annotations and no finalizers, and n
 """
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Final
 
 import kopf
 
 from tollway_operator.cluster.kinds import Kind, Object
+from tollway_operator.cluster.service_account import ServiceAccount
 from tollway_operator.watching.facts import Fact
 from tollway_operator.watching.listing import Watch, readable
+from tollway_operator.watching.store import Store
 
 _log = logging.getLogger(__name__)
 PREFIX: Final = "operator.tollway.dev"
@@ -25,6 +29,17 @@ _RESTART_S: Final = 2.0
 
 Deliver = Callable[[Kind, Fact, bool], None]
 """Told of each fact, and whether the object was removed; in the thread of the feed."""
+
+
+def into(store: Store) -> Deliver:
+    """Has a store told, which belongs to the event loop that runs now."""
+    loop = asyncio.get_running_loop()
+
+    def deliver(kind: Kind, fact: Fact, removed: bool) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+            loop.call_soon_threadsafe(store.drop if removed else store.put, kind, fact)
+
+    return deliver
 
 
 class EndlessBackOff:
@@ -46,21 +61,36 @@ class Patience:
 
 
 def scopes(watches: Iterable[Watch]) -> Sequence[tuple[str, Sequence[Watch]]]:
-    """The watches by namespace; "" is for those of all namespaces."""
-    grouped: defaultdict[str, list[Watch]] = defaultdict(list)
+    """The watches by namespace; "" is for those of all namespaces. Two of one kind are two scopes: kopf has one
+    selector for a kind."""
+    grouped: defaultdict[tuple[str, int], list[Watch]] = defaultdict(list)
     for watch in watches:
-        grouped[watch.namespace if watch.kind.namespaced else ""].append(watch)
-    return sorted(grouped.items())
+        where = watch.namespace if watch.kind.namespaced else ""
+        scope = next(number for number in count() if watch.kind not in _kinds(grouped[where, number]))
+        grouped[where, scope].append(watch)
+    return [(where, each) for (where, _), each in sorted(grouped.items()) if each]
+
+
+def _kinds(watches: Iterable[Watch]) -> set[Kind]:
+    return {watch.kind for watch in watches}
 
 
 class Feed:
-    """One scope. `start`, then `stop` and `join`."""
+    """One scope. `start`, then `stop` and `join`. As `account`, or else by a kubeconfig."""
 
-    def __init__(self, namespace: str, watches: Sequence[Watch], deliver: Deliver, patience: Patience) -> None:
+    def __init__(
+        self,
+        namespace: str,
+        watches: Sequence[Watch],
+        deliver: Deliver,
+        patience: Patience,
+        account: ServiceAccount | None = None,
+    ) -> None:
         self._namespace = namespace
         self._watches = watches
         self._deliver = deliver
         self._patience = patience
+        self._account = account
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"watch {namespace or 'cluster'}", daemon=True)
 
@@ -94,13 +124,20 @@ class Feed:
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
-        kopf.on.login(registry=registry)(_login)
+        kopf.on.login(registry=registry)(self._login)
         for watch in self._watches:
             kind = watch.kind
             version = kind.api_version.rpartition("/")[2]
             handler = self._handler(kind)
             kopf.on.event(kind.group, version, kind.plural, id=kind.plural, registry=registry)(handler)
         return registry
+
+    async def _login(self, **kwargs: Any) -> kopf.ConnectionInfo | None:  # noqa: ANN401 - kopf's own
+        """Asked again when the API server takes a token no more, and by then the kubelet has brought another."""
+        if self._account is None:
+            return kopf.login_with_kubeconfig(**kwargs)
+        account = self._account
+        return kopf.ConnectionInfo(server=account.server, ca_path=str(account.ca_file), token=account.token())
 
     def _handler(self, kind: Kind) -> Callable[..., Any]:
         async def seen(event: Object, **_: object) -> None:
@@ -124,9 +161,11 @@ class Feed:
         settings.networking.enforce_retry_after = True
         settings.networking.request_timeout = self._patience.request
         settings.watching.inactivity_timeout = self._patience.silence
-        settings.watching.chunk_size = 500
+        # All scopes list at the same moment, and an object takes ten times its JSON while it is read.
+        settings.watching.chunk_size = 100
         settings.watching.reconnect_backoff = 0.5
-        settings.queueing.idle_timeout = 1.0
+        # For so long a worker keeps an object that it is done with: of a listing, that would be all of them.
+        settings.queueing.idle_timeout = 0.05
         for watch in self._watches:
             selected = (watch.kind.group, watch.kind.plural)
             if watch.labels:
@@ -134,7 +173,3 @@ class Feed:
             if watch.fields:
                 settings.watching.field_selectors[selected] = watch.fields
         return settings
-
-
-async def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:  # noqa: ANN401 - kopf's own
-    return kopf.login_with_kubeconfig(**kwargs) or kopf.login_with_service_account(**kwargs)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
@@ -12,6 +13,7 @@ from tollway_operator.cluster.kinds import Kind, Object
 from tollway_operator.watching.facts import Fact, read
 from tollway_operator.watching.store import Store
 
+_BY_NAME: Final = "metadata.name="
 _log = logging.getLogger(__name__)
 
 
@@ -26,6 +28,11 @@ class Watch:
     optional: bool = False
     """Whether everything else goes on where this may not be read: a namespace whose Role is not there yet."""
 
+    def may_show(self, fact: Fact) -> bool:
+        """Whether an object that is not in a listing of these is gone, and was not only left out."""
+        of_name = self.fields.removeprefix(_BY_NAME) if self.fields.startswith(_BY_NAME) else ""
+        return not of_name or fact.me.name == of_name
+
     @property
     def selectors(self) -> dict[str, str]:
         named = {"labelSelector": self.labels, "fieldSelector": self.fields}
@@ -35,19 +42,27 @@ class Watch:
 async def list_all(client: Client, watches: Iterable[Watch], store: Store) -> None:
     """Bring the store up to date. A kind that is not served has no objects. Raises `ClusterError`."""
     for watch in watches:
-        known = store.all(watch.kind, Fact, watch.namespace or None)
+        known = [fact for fact in store.all(watch.kind, Fact, watch.namespace or None) if watch.may_show(fact)]
         try:
-            store.replace(watch.kind, await _listed(client, watch), known)
+            store.replace(watch.kind, await _listed(client, watch, known), known)
         except Refused as refusal:
             if not watch.optional:
                 raise
             _log.warning("%s of namespace %s cannot be read: %s", watch.kind.plural, watch.namespace, refusal)
 
 
-async def _listed(client: Client, watch: Watch) -> list[Fact]:
+async def _listed(client: Client, watch: Watch, known: Iterable[Fact]) -> list[Fact]:
+    """What is known in the same version is not read again: mostly that is everything."""
+    versions = {(fact.me.uid, fact.me.resource_version): fact for fact in known}
+
+    def fact_of(content: Object) -> Fact | None:
+        metadata = content["metadata"]
+        same = versions.get((metadata.get("uid", ""), metadata.get("resourceVersion", "")))
+        return same or readable(watch.kind, content)
+
     try:
         found = client.list(watch.kind, watch.namespace, **watch.selectors)
-        return [fact async for content in found if (fact := readable(watch.kind, content)) is not None]
+        return [fact async for content in found if (fact := fact_of(content)) is not None]
     except NotFound:
         return []
 

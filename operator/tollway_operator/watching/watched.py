@@ -16,8 +16,11 @@ def watches(root_namespace: str, secret_namespaces: Iterable[str], signer: str) 
     for kind in (*REQUIRED, kinds.NAMESPACE, kinds.POD):
         yield Watch(kind)
     yield Watch(kinds.CONFIG_MAP, fields=f"metadata.name={names.SIDECAR}")
+    yield Watch(kinds.NETWORK_POLICY, fields=f"metadata.name={names.EGRESS}")
+    yield Watch(kinds.MUTATING_WEBHOOK, fields=f"metadata.name={names.INJECTOR}")
     yield Watch(kinds.SECRET, root_namespace)
     yield Watch(kinds.CONFIG_MAP, root_namespace, fields=f"metadata.name={names.GATEWAY}")
+    yield Watch(kinds.CONFIG_MAP, root_namespace, fields=f"metadata.name={names.ROOT_CHANGE}")
     for namespace in sorted(secret_namespaces):
         yield Watch(kinds.SECRET, namespace, labels=OURS, optional=True)
     yield from certificate_watches(signer)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from tollway.providers.anthropic.request import COUNT_TOKENS
-from tollway.providers.json_scan import Span, after_brace, members
+from tollway.providers.json_scan import Body, Span, after_brace, members
 from tollway.providers.port import Edit, ParsedCall
 
 _NULL: Final = b"null"
@@ -15,7 +15,7 @@ _NULL: Final = b"null"
 _STANDARD: Final = '"standard_only"'
 
 
-def message_edits(call: ParsedCall, body: bytes, cap: int | None) -> Sequence[Edit]:
+def message_edits(call: ParsedCall, body: Body, cap: int | None) -> Sequence[Edit]:
     """The edits, sorted and disjoint."""
     if call.operation.name == COUNT_TOKENS.name:
         return []
@@ -24,7 +24,7 @@ def message_edits(call: ParsedCall, body: bytes, cap: int | None) -> Sequence[Ed
     return front + sorted(_replacements(call, body, spans, cap), key=lambda edit: edit.offset)
 
 
-def _replacements(call: ParsedCall, body: bytes, spans: Mapping[str, Span], cap: int | None) -> Iterator[Edit]:
+def _replacements(call: ParsedCall, body: Body, spans: Mapping[str, Span], cap: int | None) -> Iterator[Edit]:
     if "service_tier" in spans and _text(body, spans["service_tier"]) == _NULL:
         yield _replacement(spans["service_tier"], _STANDARD)
     if cap is not None and call.output_cap is not None and cap < call.output_cap:
@@ -32,7 +32,7 @@ def _replacements(call: ParsedCall, body: bytes, spans: Mapping[str, Span], cap:
         yield from _less_thinking(body, spans.get("thinking"), cap)
 
 
-def _less_thinking(body: bytes, thinking: Span | None, cap: int) -> Iterator[Edit]:
+def _less_thinking(body: Body, thinking: Span | None, cap: int) -> Iterator[Edit]:
     """The provider refuses a budget for thinking that leaves no token for the answer."""
     if thinking is None or _text(body, thinking) == _NULL:
         return
@@ -45,5 +45,5 @@ def _replacement(span: Span, text: str) -> Edit:
     return Edit(span.start, span.end - span.start, text)
 
 
-def _text(body: bytes, span: Span) -> bytes:
+def _text(body: Body, span: Span) -> Body:
     return body[span.start : span.end]

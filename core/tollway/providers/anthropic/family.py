@@ -10,6 +10,7 @@ from tollway.providers.anthropic.features import VERSIONS, feature_edits
 from tollway.providers.anthropic.refusals import anthropic_answer
 from tollway.providers.anthropic.request import COUNT_TOKENS, MESSAGES, parse_count, parse_message
 from tollway.providers.anthropic.usage import USAGE_FIELDS, message_usage, message_usage_so_far
+from tollway.providers.json_scan import Body
 from tollway.providers.port import Answer, Edit, HeaderEdit, Operation, ParsedCall, Refusal
 
 _OPERATIONS: Final = {("POST", "/v1/messages"): MESSAGES, ("POST", "/v1/messages/count_tokens"): COUNT_TOKENS}
@@ -56,7 +57,7 @@ class AnthropicFamily:
     def header_edits(self, headers: Mapping[str, str]) -> Sequence[HeaderEdit]:
         return feature_edits(headers)
 
-    def edits(self, call: ParsedCall, body: bytes, cap: int | None) -> Sequence[Edit]:
+    def edits(self, call: ParsedCall, body: Body, cap: int | None) -> Sequence[Edit]:
         return message_edits(call, body, cap)
 
     def usage(self, fields: Mapping[str, int | float | str]) -> Usage | None:

@@ -11,7 +11,7 @@ a provider that renders a schema with its `$ref`s expanded, or normalises text i
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from tollway.providers.json_scan import after_brace, members
+from tollway.providers.json_scan import Body, after_brace, members
 from tollway.providers.openai import chat_fields
 from tollway.providers.openai.checks import (
     TOKENS_PER_MESSAGE,
@@ -75,7 +75,7 @@ def parse(body: bytes, content_type: str, dialect: Dialect) -> ParsedCall:
     )
 
 
-def edits(call: ParsedCall, body: bytes, cap: int | None, dialect: Dialect) -> Sequence[Edit]:
+def edits(call: ParsedCall, body: Body, cap: int | None, dialect: Dialect) -> Sequence[Edit]:
     """As for every operation, and usage asked for in a stream."""
     rewriting = Rewriting(body, call.places)
     return rewriting.edits(_changes(call, rewriting, cap, dialect), _usage_edits(call, rewriting))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from tollway.providers.json_scan import Body
 from tollway.providers.port import Edit, Operation, ParsedCall
 
 
@@ -30,4 +31,4 @@ class Described:
 
     operation: Operation
     parse: Callable[[bytes, str, Dialect], ParsedCall]
-    edits: Callable[[ParsedCall, bytes, int | None, Dialect], Sequence[Edit]]
+    edits: Callable[[ParsedCall, Body, int | None, Dialect], Sequence[Edit]]

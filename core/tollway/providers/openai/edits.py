@@ -7,7 +7,7 @@ the object's opening brace; a member that is there, even as `null`, is replaced 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from tollway.providers.json_scan import Span, after_brace
+from tollway.providers.json_scan import Body, Span, after_brace
 from tollway.providers.port import Edit, ParsedCall
 
 NULL: Final = b"null"
@@ -22,16 +22,16 @@ Member = tuple[str, str]
 class Rewriting:
     """A body that is being edited. `places` are those of all members that may be: only there it is looked at."""
 
-    def __init__(self, body: bytes, places: Mapping[str, Span]) -> None:
+    def __init__(self, body: Body, places: Mapping[str, Span]) -> None:
         self.body = body
         self.places = places
 
-    def value(self, name: str) -> bytes:
+    def value(self, name: str) -> Body:
         """The JSON text of a member; a member that is absent is as good as null."""
         place = self.places.get(name)
         return NULL if place is None else self.text(place)
 
-    def text(self, span: Span) -> bytes:
+    def text(self, span: Span) -> Body:
         return self.body[span.start : span.end]
 
     def edits(self, changes: Iterable[Member], inside: Iterable[Edit] = ()) -> Sequence[Edit]:

@@ -7,6 +7,7 @@ as are listed. Each is read apart from the others, so a model's context window b
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
+from tollway.providers.json_scan import Body
 from tollway.providers.openai.dialect import Described, Dialect
 from tollway.providers.openai.fields import NOTHING
 from tollway.providers.port import Edit, Operation, ParsedCall
@@ -57,7 +58,7 @@ def parse(body: bytes, content_type: str, dialect: Dialect) -> ParsedCall:
     )
 
 
-def edits(_call: ParsedCall, _body: bytes, _cap: int | None, _dialect: Dialect) -> Sequence[Edit]:
+def edits(_call: ParsedCall, _body: Body, _cap: int | None, _dialect: Dialect) -> Sequence[Edit]:
     return []
 
 

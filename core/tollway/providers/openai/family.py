@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Final
 
 from tollway.pricing.usage import Usage
+from tollway.providers.json_scan import Body
 from tollway.providers.openai import chat_completions, embeddings, responses
 from tollway.providers.openai.dialect import Described, Dialect
 from tollway.providers.openai.refusals import openai_answer
@@ -58,7 +59,7 @@ class OpenAIFamily:
         del headers  # those that switch something on are not allowed at all
         return ()
 
-    def edits(self, call: ParsedCall, body: bytes, cap: int | None) -> Sequence[Edit]:
+    def edits(self, call: ParsedCall, body: Body, cap: int | None) -> Sequence[Edit]:
         return _NAMED[call.operation.name].edits(call, body, cap, self.dialect)
 
     def usage(self, fields: Mapping[str, int | float | str]) -> Usage | None:

@@ -9,6 +9,7 @@ what is stored.
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
+from tollway.providers.json_scan import Body
 from tollway.providers.openai import response_fields
 from tollway.providers.openai.checks import (
     TOKENS_PER_MESSAGE,
@@ -75,7 +76,7 @@ def parse(body: bytes, content_type: str, dialect: Dialect) -> ParsedCall:
     )
 
 
-def edits(call: ParsedCall, body: bytes, cap: int | None, dialect: Dialect) -> Sequence[Edit]:
+def edits(call: ParsedCall, body: Body, cap: int | None, dialect: Dialect) -> Sequence[Edit]:
     rewriting = Rewriting(body, call.places)
     return rewriting.edits(common_changes(call, rewriting, cap, CAP, dialect.unasked))
 

@@ -18,7 +18,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
-_DATA: Final = "..data"
+DATA: Final = "..data"
+"""The link of a swapped directory through which everything in it changes at once."""
 _NEW_LINK: Final = "..new"
 
 
@@ -104,7 +105,7 @@ def swap(directory: Path, files: Mapping[str, bytes], operations: FileOperations
     if not _is_shown(directory, content, files):
         _write_content(directory / content, files, operations)
     _link_names(directory, files, operations)
-    _replace_link(directory / _DATA, content, operations)
+    _replace_link(directory / DATA, content, operations)
     operations.sync(directory)
     _sweep(directory, content, files, operations)
     return True
@@ -127,19 +128,19 @@ def _content_name(files: Mapping[str, bytes]) -> str:
 def _is_complete(directory: Path, content: str, files: Mapping[str, bytes]) -> bool:
     # Only leftovers of a crash make the listing longer.
     shows = _is_shown(directory, content, files)
-    return shows and {entry.name for entry in directory.iterdir() if _is_ours(entry)} == {_DATA, content, *files}
+    return shows and {entry.name for entry in directory.iterdir() if _is_ours(entry)} == {DATA, content, *files}
 
 
 def _is_shown(directory: Path, content: str, files: Mapping[str, bytes]) -> bool:
     # `..data` names a content only once that was written whole; somebody may have removed some of it since.
-    data = directory / _DATA
+    data = directory / DATA
     if not data.is_symlink() or str(data.readlink()) != content or not data.is_dir():
         return False
     return {entry.name for entry in data.iterdir()} == files.keys()
 
 
 def _is_ours(entry: Path) -> bool:
-    return entry.name.startswith("..") or (entry.is_symlink() and str(entry.readlink()) == f"{_DATA}/{entry.name}")
+    return entry.name.startswith("..") or (entry.is_symlink() and str(entry.readlink()) == f"{DATA}/{entry.name}")
 
 
 def _write_content(content: Path, files: Mapping[str, bytes], operations: FileOperations) -> None:
@@ -156,7 +157,7 @@ def _link_names(directory: Path, names: Iterable[str], operations: FileOperation
     # Before `..data` is replaced: whoever is woken by that must find every name.
     for name in names:
         if not (directory / name).is_symlink() or not _is_ours(directory / name):
-            _replace_link(directory / name, f"{_DATA}/{name}", operations)
+            _replace_link(directory / name, f"{DATA}/{name}", operations)
 
 
 def _replace_link(path: Path, target: str, operations: FileOperations) -> None:
@@ -167,7 +168,7 @@ def _replace_link(path: Path, target: str, operations: FileOperations) -> None:
 
 
 def _sweep(directory: Path, content: str, names: Iterable[str], operations: FileOperations) -> None:
-    kept = {_DATA, content, *names}
+    kept = {DATA, content, *names}
     for entry in sorted(directory.iterdir()):
         if _is_ours(entry) and entry.name not in kept:
             operations.remove(entry)

@@ -37,7 +37,7 @@ class PeerReason(StrEnum):
     INVALID = "identity.invalid"
     FOREIGN = "identity.foreign"
     UNTRUSTED = "identity.untrusted"
-    NOT_YET_VALID = "identity.not-yet-valid"
+    NOT_YET_VALID = "identity.not_yet_valid"
     EXPIRED = "identity.expired"
 
 

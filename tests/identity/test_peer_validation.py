@@ -287,7 +287,7 @@ def test_a_certificate_is_valid_through_its_last_second_and_not_after_it(judge):
 def test_a_certificate_is_not_valid_before_its_first_second(judge):
     start = NOW - MINUTE - NOW % 1000
     assert isinstance(judge(Craft(), start), Peer)
-    assert judge(Craft(), start - 1).reason == "identity.not-yet-valid"
+    assert judge(Craft(), start - 1).reason == "identity.not_yet_valid"
 
 
 def test_a_certificate_expires_also_when_it_was_accepted_before(authority, validator):
@@ -301,7 +301,7 @@ def test_a_leaf_that_would_outlive_its_signing_ca_ends_with_it(judge):
     eternal = Craft(not_before=NOW - 48 * HOUR, not_after=NOW + 48 * HOUR)
     assert isinstance(judge(eternal, NOW + 23 * HOUR), Peer)
     assert judge(eternal, NOW + 25 * HOUR).reason == "identity.expired"
-    assert judge(eternal, NOW - HOUR).reason == "identity.not-yet-valid"
+    assert judge(eternal, NOW - HOUR).reason == "identity.not_yet_valid"
 
 
 def test_what_was_accepted_is_forgotten_when_its_signing_ca_is_dropped(authority, tmp_path):

@@ -134,12 +134,14 @@ NAMED_OURS = {"volumes": [{"name": "tollway-identity", "secret": {"secretName": 
         injected(golden="many-containers"),
         opting_out(bare("policies-lenient")),
         opting_out(bare("policies-lenient"), "annotations"),
+        opting_out(bare("policies-lenient", shareProcessNamespace=True)),
         bare("policies-free"),
         bare("policies-free", hostNetwork=True),
         mounting("policies-free", secret={"secretName": "another"}),
     ],
     ids=[
         *("injected", "by Secret", "suspended", "many containers", "opting out", "opting out by annotation"),
+        "opting out, sharing",
         *("not enforced", "not enforced, host network", "another Secret"),
     ],
 )
@@ -159,10 +161,14 @@ def test_pods_that_are_in_order_are_made(guarded: Cluster, pod: Json) -> None:
         ),
         ({**injected(), "spec": {**injected()["spec"], "hostNetwork": True}}, "hostNetwork"),
         (opting_out(bare("policies-lenient", hostNetwork=True)), "hostNetwork"),
+        ({**injected(), "spec": {**injected()["spec"], "hostPID": True}}, "hostPID"),
+        (opting_out(bare("policies-lenient", hostPID=True)), "hostPID"),
+        ({**injected(), "spec": {**injected()["spec"], "shareProcessNamespace": True}}, "shareProcessNamespace"),
         (with_volume(injected(), secret={"secretName": "tollway-svid-researcher"}), "volume mine"),
         (with_volume(injected(), **PROJECTED), "volume mine"),
         (with_volume(injected(), **SIGNER), "volume mine"),
         (with_container(injected(), volumeMounts=MOUNT), "container more"),
+        (with_container(injected(), volumeMounts=[{"name": "tollway-run", "mountPath": "/x"}]), "container more"),
         (with_container(injected(), env=FROM_KEY), "variables"),
         (with_container(injected(), envFrom=FROM_ALL), "variables"),
         (mounting("policies-free"), "volume mine"),
@@ -191,7 +197,65 @@ def test_whoever_debugs_a_pod_does_not_get_its_identity(guarded: Cluster) -> Non
 
     assert refused(debug("thief", volumeMounts=MOUNT))
     assert refused(debug("thief", env=FROM_KEY))
-    debug("helper").expect()
+    assert refused(debug("thief", targetContainerName="tollway-sidecar"))
+    debug("helper", targetContainerName="agent").expect()
+
+
+# --- a sidecar that runs -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def runs(guarded: Cluster) -> str:
+    """Where a pod is that was injected; it is on no node, so nobody is ever really let in."""
+    guarded.admin.create(injected("policies-lenient")).expect()
+    return path_of("v1", "Pod", "policies-lenient", injected()["metadata"]["name"])
+
+
+def test_another_image_never_takes_over_the_key_of_a_sidecar(guarded: Cluster, runs: str) -> None:
+    def change(kind: str, name: str) -> Answer:
+        patch = {"spec": {kind: [{"name": name, "image": "thief.example/thief"}]}}
+        return guarded.admin.send("PATCH", runs, patch, "application/strategic-merge-patch+json", dryRun="All")
+
+    answer = change("initContainers", "tollway-sidecar")
+    assert refused(answer), answer.message
+    change("containers", "agent").expect()
+
+
+@pytest.mark.parametrize("way", ["exec", "attach"])
+def test_nobody_runs_a_program_in_a_sidecar(guarded: Cluster, runs: str, way: str) -> None:
+    def enter(container: str) -> Answer:
+        command = {"command": "envoy"} if way == "exec" else {}
+        return guarded.admin.send("POST", f"{runs}/{way}", container=container, stdout="true", **command)
+
+    assert refused(enter("tollway-sidecar"))
+    allowed = enter("agent")
+    assert "ValidatingAdmissionPolicy" not in allowed.message
+    assert "host" in allowed.message, "the pod is on no node"
+
+
+def test_what_sidecars_run_by_is_changed_by_the_operator_alone(guarded: Cluster) -> None:
+    edits = ["get", "list", "create", "update", "patch", "delete", "deletecollection"]
+    tenant = bound(guarded, "tenant", {"apiGroups": [""], "resources": ["configmaps"], "verbs": edits})
+    operator = bound(guarded, "tollway-operator", {"apiGroups": [""], "resources": ["configmaps"], "verbs": edits})
+    made = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "tollway-sidecar", "namespace": "policies-enforced"},
+        "data": {"bootstrap.json": "{}"},
+    }
+    where = path_of("v1", "ConfigMap", "policies-enforced")
+    until(lambda: tenant.get(where).ok and operator.get(where).ok, "nothing is granted")
+    until(lambda: refused(tenant.create(made, dryRun="All")), "the policy does not act")
+    tenant.create({**made, "metadata": {**made["metadata"], "name": "theirs"}}).expect()
+    operator.create(made).expect()
+    kept = f"{where}/tollway-sidecar"
+    merge = "application/merge-patch+json"
+    assert refused(tenant.send("PATCH", kept, {"data": {"bootstrap.json": "theirs"}}, merge))
+    assert refused(tenant.send("DELETE", kept))
+    assert refused(tenant.send("DELETE", where)), "all of them at once"
+    assert operator.get(kept).ok
+    operator.send("PATCH", kept, {"data": {"bootstrap.json": "ours"}}, merge).expect()
+    operator.send("DELETE", kept).expect()
 
 
 # --- labels of pods that run ---------------------------------------------------------------------------------------
@@ -316,16 +380,26 @@ def test_in_a_strict_namespace_broader_ways_are_refused(guarded: Cluster, egress
     make(guarded, policy(egress, "policies-open")).expect()
 
 
-def test_what_the_operator_keeps_is_the_operators(guarded: Cluster) -> None:
-    operator = guarded.service_account(ROOT_NAMESPACE, "tollway-operator")
-    rule = {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["*"]}
-    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "policies-operator"}}
+def bound(guarded: Cluster, name: str, rule: Json) -> Client:
+    """A service account of the root namespace that may do what the rule says, everywhere."""
+    account = guarded.service_account(ROOT_NAMESPACE, name)
+    resource = rule["resources"][0]
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": f"policies-{name}-{resource}"}}
     guarded.admin.apply({**role, "kind": "ClusterRole", "rules": [rule]}).expect()
-    subject = {"kind": "ServiceAccount", "name": "tollway-operator", "namespace": ROOT_NAMESPACE}
-    ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "policies-operator"}
+    subject = {"kind": "ServiceAccount", "name": name, "namespace": ROOT_NAMESPACE}
+    ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role["metadata"]["name"]}
     guarded.admin.apply({**role, "kind": "ClusterRoleBinding", "roleRef": ref, "subjects": [subject]}).expect()
+    return account
+
+
+def test_what_the_operator_keeps_is_the_operators(guarded: Cluster) -> None:
+    rule = {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["*"]}
+    operator, tenant = bound(guarded, "tollway-operator", rule), bound(guarded, "tenant", rule)
     until(lambda: make(guarded, kept(), operator).ok, "the operator may not")
     operator.create(kept()).expect()
     where = path_of("networking.k8s.io/v1", "NetworkPolicy", "policies-strict", "tollway-egress")
     assert refused(guarded.admin.send("DELETE", where))
+    everything = path_of("networking.k8s.io/v1", "NetworkPolicy", "policies-strict")
+    until(lambda: tenant.get(everything).ok, "nothing is granted")
+    assert refused(tenant.send("DELETE", everything)), "all of them at once"
     operator.send("DELETE", where).expect()

@@ -49,7 +49,7 @@ class World:
         self.admin.create(secret).expect()
         spec = {"type": "OpenAI", "credential": {"secretRef": {"name": "openai-key"}}}
         provider = {"apiVersion": TOLLWAY, "kind": "AIProvider", "metadata": {"name": "openai"}, "spec": spec}
-        self.admin.create(provider).expect()
+        self.provider_uid = self.admin.create(provider).expect()["metadata"]["uid"]
         meta = {"name": "quota", "namespace": self.team}
         limits = {"limits": [{"name": "parallel", "concurrent": 4}]}
         self.admin.create({"apiVersion": TOLLWAY, "kind": "AIQuota", "metadata": meta, "spec": limits}).expect()
@@ -130,7 +130,11 @@ def _shape(secret: Json) -> Json:
 
 def _names(config: Json, world: World) -> Json:
     data = config["data"]
-    same = {name: data[name].replace(world.root, "ROOT") for name in data if name not in VARYING}
+    same = {
+        name: data[name].replace(world.root, "ROOT").replace(world.provider_uid, "UID")
+        for name in data
+        if name not in VARYING
+    }
     return (config["metadata"]["name"], sorted(data), same)
 
 

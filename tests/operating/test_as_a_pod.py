@@ -78,11 +78,15 @@ def refused(cluster: Cluster, token: str) -> bool:
     return with_token.get("/api/v1/namespaces").status == 401
 
 
-def test_outside_of_a_pod_and_without_a_kubeconfig_it_says_what_to_set(tmp_path: Path) -> None:
-    environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "TOLLWAY_SERVICE_ACCOUNT": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-m", "tollway_operator"], env=environ, capture_output=True, text=True, timeout=60
-    )
+@pytest.mark.parametrize("module", ["tollway_operator", "tollway_operator.injecting"])
+def test_outside_of_a_pod_and_without_a_kubeconfig_it_says_what_to_set(tmp_path: Path, module: str) -> None:
+    environ = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "TOLLWAY_SERVICE_ACCOUNT": str(tmp_path),
+        "TOLLWAY_SIDECAR_IMAGE": "sidecar.example/sidecar",
+    }
+    done = subprocess.run([sys.executable, "-m", module], env=environ, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "set KUBECONFIG" in done.stderr
     assert "Traceback" not in done.stderr

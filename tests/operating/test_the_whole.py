@@ -266,7 +266,7 @@ def test_a_provider_is_served_once_its_key_is_there_and_a_new_key_is_followed(ad
     assert not any("sk-" in content for content in config.values())
     sidecar = admin.get(path_of("v1", "ConfigMap", TEAM, "tollway-sidecar")).expect()["data"]
     wait_for(lambda: name in sidecar_routes(admin), "the sidecars do not know it")
-    assert set(sidecar) == {"bootstrap.json", "rds.json", "identity.json", "bundle.json", "ca.crt"}
+    assert set(sidecar) == {"bootstrap.json", "cds.json", "rds.json", "identity.json", "bundle.json", "ca.crt"}
     admin.send("DELETE", path_of(TOLLWAY, "AIProvider", name=name)).expect()
     wait_for(lambda: not credentials(admin, name), "the key of a removed provider stays")
 

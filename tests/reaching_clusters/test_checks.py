@@ -253,9 +253,9 @@ WRONG: dict[str, tuple[Snapshot, str, str, str]] = {
         OPERATORS_LOG,
     ),
     "a refusal that is ours to mend": (
-        standing(refusals=(RefusalFacts(ID, "ledger.unavailable", 3),)),
+        standing(refusals=(RefusalFacts(ID, "tollway.internal", 3),)),
         "refusals",
-        "refused 3 times within ten minutes: ledger.unavailable",
+        "refused 3 times within ten minutes: tollway.internal",
         "tollway ledger --cluster",
     ),
     "a hold past its deadline": (

@@ -298,6 +298,13 @@ def test_an_operator_that_starts_anew_writes_nothing_before_it_has_asked() -> No
     assert not planned(with_provider(provider), Topic.PROVIDERS, Report(), NOW + SECOND).chains
 
 
+def test_what_kept_a_provider_from_being_served_is_not_said_after_it_is_over() -> None:
+    before = {"type": "Programmed", "status": "False", "reason": "NotServed", "message": "no key"}
+    moment = {"observedGeneration": 1, "lastTransitionTime": "2026-11-01T00:00:00Z"}
+    found = written(planned(with_provider({"conditions": [before | moment]}), Topic.PROVIDERS, Report()), "openai")
+    assert conditions(found)["Programmed"] == ("Unknown", "NotReported")
+
+
 def test_what_was_said_of_another_generation_is_not_kept() -> None:
     quota = written(planned(with_quota(), Topic.QUOTAS, reported(tight(60, spent=True))))
     found = conditions(written(planned(with_quota(quota, generation=2), Topic.QUOTAS, Report())))

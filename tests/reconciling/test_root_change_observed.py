@@ -68,6 +68,16 @@ def test_nobody_is_waited_for_while_nothing_is_tried(world: World) -> None:
     assert not seen.sidecars
 
 
+def test_a_secret_is_waited_for_while_a_pod_has_it_and_not_when_its_agent_has_none(world: World) -> None:
+    """An agent whose Deployment is scaled to nothing has a Secret that nobody writes, and nobody reads."""
+    world.agent()
+    world.svid(NOW)
+    secret = f"Secret {TEAM}/tollway-svid-researcher"
+    assert secret not in observed(world.snapshot(trust=TRYING)).sources
+    world.pod()
+    assert secret in observed(world.snapshot(trust=TRYING)).sources
+
+
 def ready(world: World, **changed: object) -> ReadyAuthority:
     [action] = only(plan(Key(Topic.TRUST), world.snapshot(**changed), default_book(), NOW), ReadyAuthority)
     return action

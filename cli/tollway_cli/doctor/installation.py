@@ -67,7 +67,7 @@ def _state_directory(s: Snapshot) -> Iterator[Finding]:
 def disk_space(s: Snapshot) -> Sequence[Finding] | None:
     if not s.state.free_bytes:
         return None
-    mend = "make room on that disk: without it calls are refused (ledger.unavailable)"
+    mend = "make room on that disk: without it calls are refused (tollway.internal)"
     return [
         (wrong if free < LEAST_FREE else hint)(where, f"{free >> 20} MiB are free", mend)
         for where, free in s.state.free_bytes.items()

@@ -13,6 +13,7 @@ IDENTITY_INVALID: Final = "identity.invalid"
 IDENTITY_UNTRUSTED: Final = "identity.untrusted"
 IDENTITY_FOREIGN: Final = "identity.foreign"
 IDENTITY_EXPIRED: Final = "identity.expired"
+IDENTITY_NOT_YET_VALID: Final = "identity.not_yet_valid"
 IDENTITY_UNKNOWN: Final = "identity.unknown"
 IDENTITY_SUSPENDED: Final = "identity.suspended"
 IDENTITY_UNENFORCED: Final = "identity.unenforced"
@@ -24,7 +25,6 @@ OPERATION_UNKNOWN: Final = "operation.unknown"
 MODEL_FORBIDDEN: Final = "model.forbidden"
 MODEL_UNPRICED: Final = "model.unpriced"
 QUOTA_NONE: Final = "quota.none"
-LEDGER_UNAVAILABLE: Final = "ledger.unavailable"
 INTERNAL: Final = "tollway.internal"
 
 KINDS: Final = {
@@ -33,6 +33,7 @@ KINDS: Final = {
     IDENTITY_UNTRUSTED: Kind.UNAUTHENTICATED,
     IDENTITY_FOREIGN: Kind.UNAUTHENTICATED,
     IDENTITY_EXPIRED: Kind.UNAUTHENTICATED,
+    IDENTITY_NOT_YET_VALID: Kind.UNAUTHENTICATED,
     IDENTITY_UNKNOWN: Kind.FORBIDDEN,
     IDENTITY_SUSPENDED: Kind.FORBIDDEN,
     IDENTITY_UNENFORCED: Kind.FORBIDDEN,
@@ -44,6 +45,5 @@ KINDS: Final = {
     MODEL_FORBIDDEN: Kind.FORBIDDEN,
     MODEL_UNPRICED: Kind.FORBIDDEN,
     QUOTA_NONE: Kind.FORBIDDEN,
-    LEDGER_UNAVAILABLE: Kind.UNAVAILABLE,
     INTERNAL: Kind.UNAVAILABLE,
 }

@@ -3,6 +3,7 @@
 from importlib.resources import files
 
 from envoy_data_plane.envoy.config.core import v3 as core
+from envoy_data_plane.envoy.config.route import v3 as route
 from envoy_data_plane.envoy.extensions.content_parsers.json import v3 as json_parser
 from envoy_data_plane.envoy.extensions.filters.http.ext_authz import v3 as ext_authz
 from envoy_data_plane.envoy.extensions.filters.http.json_to_metadata import v3 as json_to_metadata
@@ -25,11 +26,15 @@ from tollway_operator.envoy.vocabulary import (
     SET_METADATA,
     USAGE_METADATA,
     UsagePath,
+    families,
     usage_paths,
 )
 
 # `application/json; charset=utf-8` is JSON, too.
 _JSON_TYPE = r"application/json(\s*;.*)?"
+
+_IN_EVENTS_ONLY = frozenset({"delta", "message", "response"})
+"""Members that events of a stream have around what a whole answer says itself."""
 
 _ROOM_FOR_EDITS = 4096
 """Edits make a body longer, in the same buffer. What declares its length may not use this room (`malformed_refused`);
@@ -43,8 +48,8 @@ def gateway_filters(settings: GatewaySettings) -> list[hcm.HttpFilter]:
         _decision(settings),
         _lua("road.lua"),
         # Responses run from right to left: usage is read before the Lua takes its event away, and behind the other one.
-        _usage_of_json(),
-        _usage_of_streams(),
+        *(_usage_of_json(kind) for kind in families()),
+        *(_usage_of_streams(kind) for kind in families()),
         _lua("events.lua"),
         the_router(),
     ]
@@ -103,17 +108,32 @@ def _lua(name: str) -> hcm.HttpFilter:
     return http_filter("envoy.filters.http.lua", lua.Lua(default_source_code=core.DataSource(inline_string=code)))
 
 
-def _usage_of_json() -> hcm.HttpFilter:
+def others_usage_unread(family: ProviderType) -> dict[str, route.FilterConfig]:
+    """By filter, for a route to a provider of this family. Every field that a filter looks for in vain costs as much as
+    one that it finds; so each family has filters of its own, in every listener, whatever providers there are."""
+    others = [kind for kind in families() if kind is not family]
+    return {name(kind): route.FilterConfig(disabled=True) for kind in others for name in (_of_json, _of_streams)}
+
+
+def _of_json(kind: ProviderType) -> str:
+    return f"tollway.usage.json.{kind.value}"
+
+
+def _of_streams(kind: ProviderType) -> str:
+    return f"tollway.usage.streams.{kind.value}"
+
+
+def _usage_of_json(kind: ProviderType) -> hcm.HttpFilter:
     rules = json_to_metadata.JsonToMetadataMatchRules(
-        rules=[_usage_rule(key, path) for key, path in usage_paths()],
+        rules=[_usage_rule(key, path) for key, path in usage_paths(kind) if path[0] not in _IN_EVENTS_ONLY],
         allow_content_types_regex=matcher.RegexMatcher(regex=_JSON_TYPE),
     )
-    return http_filter("envoy.filters.http.json_to_metadata", json_to_metadata.JsonToMetadata(response_rules=rules))
+    return http_filter(_of_json(kind), json_to_metadata.JsonToMetadata(response_rules=rules))
 
 
-def _usage_of_streams() -> hcm.HttpFilter:
+def _usage_of_streams(kind: ProviderType) -> hcm.HttpFilter:
     parser = json_parser.JsonContentParser(
-        rules=[json_parser.JsonContentParserRuleConfig(rule=_usage_rule(key, path)) for key, path in usage_paths()]
+        rules=[json_parser.JsonContentParserRuleConfig(rule=_usage_rule(key, path)) for key, path in usage_paths(kind)]
     )
     rules = sse_to_metadata.SseToMetadataProcessingRules(
         content_parser=extension("envoy.content_parsers.json", parser),
@@ -121,7 +141,7 @@ def _usage_of_streams() -> hcm.HttpFilter:
         # knows this number, too.
         max_event_size=MIB,
     )
-    return http_filter("envoy.filters.http.sse_to_metadata", sse_to_metadata.SseToMetadata(response_rules=rules))
+    return http_filter(_of_streams(kind), sse_to_metadata.SseToMetadata(response_rules=rules))
 
 
 def _usage_rule(key: str, path: UsagePath) -> json_to_metadata.JsonToMetadataRule:

@@ -13,7 +13,7 @@ from envoy_data_plane.google.protobuf import Any as PackedAny
 
 from tollway.resources.models import AIProvider, Endpoint
 from tollway_operator.envoy.clusters import cluster_name
-from tollway_operator.envoy.filters import facts_of_route, question_of_route, undecided
+from tollway_operator.envoy.filters import facts_of_route, others_usage_unread, question_of_route, undecided
 from tollway_operator.envoy.hygiene import CREDENTIAL_HEADERS
 from tollway_operator.envoy.messages import packed, seconds
 from tollway_operator.envoy.settings import GatewaySettings, SidecarSettings
@@ -64,6 +64,7 @@ def _to_provider(settings: GatewaySettings, provider: AIProvider) -> route.Route
             {
                 SET_METADATA: facts_of_route(provider.meta.name, provider.type),
                 EXT_AUTHZ: question_of_route(provider.meta.name, provider.type),
+                **others_usage_unread(provider.type),
             }
         ),
     )

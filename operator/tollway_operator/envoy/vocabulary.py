@@ -39,7 +39,6 @@ def families() -> dict[ProviderType, Family]:
     return {kind: family for kind, family in found if family is not None}
 
 
-def usage_paths() -> list[tuple[str, UsagePath]]:
-    """The union over all families, so that a new provider never changes a listener."""
-    union = {(key, path) for family in families().values() for key, path in family.usage_fields.items()}
-    return sorted(union)
+def usage_paths(kind: ProviderType) -> list[tuple[str, UsagePath]]:
+    """Where providers of this type say what a call consumed."""
+    return sorted(families()[kind].usage_fields.items())

@@ -108,6 +108,16 @@ def _uses_host_network(pod: Pod, _: NamespaceFacts) -> Refused | None:
     return Refused("HostNetwork", "it uses the node's network, where pods cannot be told apart: remove hostNetwork")
 
 
+def _sees_processes(pod: Pod, _: NamespaceFacts) -> Refused | None:
+    """Whoever sees a sidecar's process, as its user, reads its files through /proc."""
+    if pod.spec.host_processes:
+        return Refused("HostPID", "it sees the processes of its node, and through them certificates: remove hostPID")
+    if pod.spec.share_process_namespace and not opts_out(pod):
+        sentence = "its containers would see the sidecar's process, and through it the agent's key"
+        return Refused("SharedProcesses", f"{sentence}: remove shareProcessNamespace")
+    return None
+
+
 def _is_for_windows(pod: Pod, _: NamespaceFacts) -> Refused | None:
     system = pod.spec.os.name if pod.spec.os is not None else ""
     asked = (pod.spec.node_selector or {}).get("kubernetes.io/os", "")
@@ -144,6 +154,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _takes_identity,
     _wants_no_sidecar,
     _uses_host_network,
+    _sees_processes,
     _is_for_windows,
     _takes_our_name,
     _mounts_ours,

@@ -9,7 +9,7 @@ from typing import Final
 
 from tollway.identity.root_change import Observed, Proof, Sidecar
 from tollway_operator.cluster.kinds import AGENT_IDENTITY, CLUSTER_TRUST_BUNDLE, CONFIG_MAP, POD, SECRET
-from tollway_operator.names import BUNDLE_FILE, GATEWAY, SIDECAR, is_svid_secret
+from tollway_operator.names import BUNDLE_FILE, GATEWAY, GATEWAY_SVID, SIDECAR, svid_secret
 from tollway_operator.names import CLUSTER_TRUST_BUNDLE as BUNDLE
 from tollway_operator.reconciling.agents import pods_by_agent
 from tollway_operator.reconciling.snapshot import Snapshot, Trust
@@ -70,10 +70,23 @@ def _sources(snapshot: Snapshot, trust: Trust) -> Iterator[tuple[str, str]]:
         is_read = config.me.namespace == root or snapshot.is_enforced(config.me.namespace)
         if config.me.name in {GATEWAY, SIDECAR} and is_read:
             yield f"ConfigMap {config.me.namespace}/{config.me.name}", config.digests.get(BUNDLE_FILE, "")
+    mounted = _mounted_secrets(snapshot)
     for secret in store.all(SECRET, SecretFact):
-        if secret.svid is not None and is_svid_secret(secret.me.name):
+        if secret.svid is not None and (secret.me.namespace, secret.me.name) in mounted:
             yield f"Secret {secret.me.namespace}/{secret.me.name}", secret.digests.get(BUNDLE_FILE, "")
     bundle = store.get(CLUSTER_TRUST_BUNDLE, BundleFact, BUNDLE)
     if bundle is not None:
         is_new = bundle.roots == trust.roots.decode("ascii")
         yield f"ClusterTrustBundle {BUNDLE}", trust.published.bundle if is_new else ""
+
+
+def _mounted_secrets(snapshot: Snapshot) -> frozenset[tuple[str, str]]:
+    """Namespaces and names of the Secrets with SVIDs that pods have now. That of an agent without pods is written anew
+    when it has one, and not before: its service account is not known."""
+    store = snapshot.store
+    found = {(snapshot.installation.root_namespace, GATEWAY_SVID)}
+    for namespace in snapshot.enforced_namespaces():
+        agents = store.all(AGENT_IDENTITY, AgentFact, namespace)
+        by_agent = pods_by_agent(agents, store.all(POD, PodFact, namespace))
+        found |= {(namespace, svid_secret(name)) for name, pods in by_agent.items() if pods.own}
+    return frozenset(found)

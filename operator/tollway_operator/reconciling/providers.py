@@ -61,7 +61,9 @@ def _programmed(report: Report, fact: ProviderFact, provider: AIProvider, keys: 
         return Condition("Programmed", Truth.FALSE, "NotServed", problem)
     if not report.was_asked:
         unknown = Condition("Programmed", Truth.UNKNOWN, "NotReported", "no gateway has said yet what it runs")
-        return kept_or(unknown, fact)
+        before = kept_or(unknown, fact)
+        # That was not the gateway's to say, and is over.
+        return unknown if before.reason == "NotServed" else before
     if report.providers is not None and provider.meta.name not in report.providers:
         sentence = "the gateway does not run it yet, or not in every replica"
         return Condition("Programmed", Truth.FALSE, "Pending", sentence)

@@ -61,7 +61,7 @@ class Report:
     """What the replicas have proved to trust."""
     tried: frozenset[Proved] = frozenset()
     """Sidecars that have."""
-    since: int = 0
+    since: int = field(default=0, compare=False)
     """When so many became silent, or answered again, milliseconds since the epoch."""
 
     @property

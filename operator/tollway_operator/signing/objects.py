@@ -47,7 +47,8 @@ class _Request(msgspec.Struct):
 
 
 class _PodSpec(msgspec.Struct, rename="camel"):
-    service_account_name: str = "default"
+    # The API server names one in every pod, but for those of which a node tells by itself: these are nobody.
+    service_account_name: str = ""
     node_name: str = ""
 
 

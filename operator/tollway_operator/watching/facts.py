@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from tollway.identity.rotation import Validity
 from tollway.resources.models import AgentIdentity, AIProvider, AIQuota, KeyType
@@ -30,6 +31,11 @@ from tollway_operator.cluster.kinds import Kind, Object
 from tollway_operator.signing.evaluator import Pod
 from tollway_operator.signing.objects import read_pod
 
+_NO_CERTIFICATE: Final = (
+    *(KeyError, ValueError, UnsupportedAlgorithm, x509.InvalidVersion),
+    *(x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType),
+)
+"""What reading a certificate raises, whatever it holds: in a namespace its people write Secrets, too."""
 _KEY_TYPES: Final[Mapping[str, KeyType]] = {"secp256r1": KeyType.ECDSA_P256, "secp384r1": KeyType.ECDSA_P384}
 
 
@@ -291,17 +297,18 @@ def _decoded(data: Mapping[str, str]) -> Mapping[str, bytes]:
 
 def held_svid(data: Mapping[str, bytes]) -> HeldSVID | None:
     """What the files of a Secret hold; None where that is no SVID with a key and a bundle."""
+    if not data.get(KEY_FILE) or BUNDLE_FILE not in data:
+        return None
     try:
         leaf, issuer = x509.load_pem_x509_certificates(data[CERTIFICATE_FILE])
         names_ = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         [spiffe_id] = names_.get_values_for_type(x509.UniformResourceIdentifier)
         key_type = _KEY_TYPES[getattr(getattr(leaf.public_key(), "curve", None), "name", "")]
-    except (KeyError, ValueError, x509.ExtensionNotFound):
-        return None
-    if not data.get(KEY_FILE) or BUNDLE_FILE not in data:
+        validity, signed_by = validity_of(leaf), fingerprint(issuer)
+    except _NO_CERTIFICATE:
         return None
     spread = int.from_bytes(hashlib.sha256(data[CERTIFICATE_FILE]).digest()[:4], "big") / 2**32
-    return HeldSVID(spiffe_id, key_type, validity_of(leaf), fingerprint(issuer), spread)
+    return HeldSVID(spiffe_id, key_type, validity, signed_by, spread)
 
 
 def fingerprint(certificate: x509.Certificate) -> str:

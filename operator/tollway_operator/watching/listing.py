@@ -75,3 +75,6 @@ def readable(kind: Kind, content: Object) -> Fact | None:
     except (msgspec.ValidationError, KeyError) as error:
         _log.warning("left alone, a %s that cannot be read: %s", kind.kind, error)
         return None
+    except Exception as error:  # noqa: BLE001 - whatever somebody wrote into one object, all others are read
+        _log.warning("left alone, a %s that cannot be read: %s", kind.kind, type(error).__name__)
+        return None

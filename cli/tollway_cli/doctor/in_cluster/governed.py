@@ -13,7 +13,7 @@ from tollway_operator.names import ALLOW_UNINJECTED, EGRESS, EGRESS_LABEL, INJEC
 from tollway_operator.names import LEASE as OPERATOR
 
 MOST_ON_A_NODE: Final = 20
-"""A sidecar's Envoy holds about five inotify instances; all sidecars are one user, who has 128 on many nodes."""
+"""A sidecar's Envoy holds five or six inotify instances; all sidecars are one user, who has 128 on many nodes."""
 _RESTARTED: Final = frozenset({"deployment", "statefulset", "daemonset"})
 """What `kubectl rollout restart` starts anew."""
 
@@ -92,7 +92,7 @@ def nodes(s: Snapshot) -> Sequence[Finding] | None:
     return [
         hint(
             f"node {node}",
-            f"{count} injected pods run there; each sidecar's Envoy takes about five inotify instances of user 65532, "
+            f"{count} injected pods run there; each sidecar's Envoy takes five or six inotify instances of user 65532, "
             "who has 128 on many nodes: an Envoy that gets none does not start",
             "on the node: sysctl -w fs.inotify.max_user_instances=1024",
         )

@@ -69,6 +69,7 @@ class BodyReader:
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
         self._resting: asyncio.TimerHandle | None = None
+        self._ending: set[asyncio.Future[int]] = set()
 
     async def read(self, question: Question, is_wanted: Callable[[], bool]) -> ParsedCall | RequestRefused | None:
         """What the body of a question says that no check before its reading spoke against.
@@ -98,12 +99,13 @@ class BodyReader:
         return self._process.pid if self._process is not None else None
 
     async def close(self) -> None:
-        """End the process."""
+        """End the process, and wait for that, also for one that was sent to rest."""
         self._stay()
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
             process.kill()
             await process.wait()
+        await asyncio.gather(*self._ending)
 
     def _stay(self) -> None:
         if self._resting is not None:
@@ -114,6 +116,9 @@ class BodyReader:
         process, self._process = self._process, None
         if process is not None and process.stdin is not None:
             process.stdin.close()  # it ends when nobody can ask it any more
+            ending = asyncio.ensure_future(process.wait())
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
 
     async def _ask(self, asked: bytes, body: Body) -> _Told:
         if self._process is None:

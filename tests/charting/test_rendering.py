@@ -297,6 +297,11 @@ def test_who_scrapes_may_be_named_and_the_test_still_gets_through(helm: Helm) ->
         assert reaching(documents, component)["health"] == [monitoring, labelled("test")]
 
 
+def test_from_where_the_api_server_calls_may_be_told_and_nobody_else_then_reaches_the_injector(helm: Helm) -> None:
+    documents = helm.documents("networkPolicies.webhookFrom[0].ipBlock.cidr=192.0.2.0/28")
+    assert reaching(documents, "injector")["webhook"] == [{"ipBlock": {"cidr": "192.0.2.0/28"}}]
+
+
 # --- switches, and one source for everything -----------------------------------------------------------------------
 
 

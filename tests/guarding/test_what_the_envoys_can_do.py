@@ -212,6 +212,7 @@ def test_what_the_administration_shows_has_no_key_in_it(road: Road) -> None:
 
 PARTS = {
     "envoy.config.cluster.v3.Cluster",
+    "envoy.config.route.v3.FilterConfig",
     "envoy.config.route.v3.RouteConfiguration",
     "envoy.extensions.access_loggers.file.v3.FileAccessLog",
     "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",

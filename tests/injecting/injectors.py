@@ -78,12 +78,14 @@ class Running:
         finally:
             connection.close()
 
-    def ask(self, body: bytes, trusted: bytes, name: str = "localhost", path: str = PATH) -> tuple[int, bytes]:
+    def ask(
+        self, body: bytes, trusted: bytes, name: str = "localhost", path: str = PATH, patience: float = 10
+    ) -> tuple[int, bytes]:
         """One request, by whoever trusts these certificates only. Raises `ssl.SSLError`."""
         context = ssl.create_default_context(cadata=trusted.decode())
-        connection = http.client.HTTPConnection(name, self.port, timeout=10)
+        connection = http.client.HTTPConnection(name, self.port, timeout=patience)
         # By the name of the certificate, wherever it is.
-        raw = socket.create_connection(("127.0.0.1", self.port), 10)
+        raw = socket.create_connection(("127.0.0.1", self.port), patience)
         connection.sock = context.wrap_socket(raw, server_hostname=name)
         try:
             connection.request("POST", path, body, {"Content-Type": "application/json"})

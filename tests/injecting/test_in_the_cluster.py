@@ -3,7 +3,9 @@
 import base64
 import copy
 import json
+import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -194,6 +196,22 @@ def test_what_is_no_pod_is_refused(stage: Stage, pod: Json) -> None:
     status, body = stage.injector.ask(review(pod, namespace), stage.trusted)
     response = json.loads(body)["response"]
     assert (status, response["allowed"], "NotAPod" in response["status"]["message"]) == (200, False, True)
+
+
+def test_many_large_pods_at_once_take_neither_its_memory_nor_its_time_for_others(stage: Stage) -> None:
+    namespace = stage.cluster.namespace("injecting-crowd", **ENFORCED)
+    volumes = [{"name": "a", "emptyDir": {}}] * 100_000
+    large = review({"metadata": {"name": "x"}, "spec": {"containers": [{"name": "a"}], "volumes": volumes}}, namespace)
+    small = review({"metadata": {"name": "x"}, "spec": {"containers": [{"name": "a"}]}}, namespace)
+    memory = Path(f"/proc/{stage.injector.process.pid}")
+    (memory / "clear_refs").write_text("5")
+    with ThreadPoolExecutor(32) as crowd:
+        asked = [crowd.submit(stage.injector.ask, large, stage.trusted, patience=120) for _ in range(32)]
+        assert stage.injector.ask(small, stage.trusted)[0] == 200
+        assert [each.result()[0] for each in asked] == [200] * 32
+    peak = re.search(r"VmHWM:\s+(\d+) kB", (memory / "status").read_text())
+    assert peak is not None
+    assert int(peak[1]) < 256 * 1024, "the chart gives it no more"
 
 
 def test_the_injector_may_read_no_secret_and_write_nothing(stage: Stage) -> None:

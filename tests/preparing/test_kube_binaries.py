@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("kube-apiserver", "etcd", "kubectl")
+NAMES = ("kube-apiserver", "etcd", "kubectl", "helm")
 CACHED = {
     "kube-apiserver": "kubernetes-v1.37.1/kube-apiserver",
     "etcd": "etcd-v3.7.3/etcd",
     "kubectl": "kubernetes-v1.37.1/kubectl",
+    "helm": "helm-v4.3.1/helm",
 }
 
 

@@ -7,6 +7,7 @@ import pytest
 from reconciling.builders import HOUR, NOW, OTHER, TEAM, World, actions, conditions, only
 from tollway.identity.rotation import renew_at
 from tollway_operator.cluster import kinds
+from tollway_operator.names import ROOTS_FILE
 from tollway_operator.reconciling.actions import AUTHORITY_PLACE, Delete, IssueSVID, Place, Say, ShowBundle, WriteStatus
 from tollway_operator.reconciling.agents import plan_agents
 from tollway_operator.watching.facts import SecretFact
@@ -268,6 +269,14 @@ def test_an_identity_that_waits_for_its_first_pod_is_no_event() -> None:
     plan = plan_agents(world.snapshot(), TEAM, NOW)
     assert conditions(only(plan, WriteStatus)[0].status)["Issued"] == ("Unknown", "NoPods")
     assert not only(plan, Say)
+
+
+def test_the_bundle_beside_a_certificate_that_is_not_renewed_is_kept_right() -> None:
+    world = World()
+    world.agent(svid=SECRET, suspended=True)
+    me = world.svid(NOW, **{ROOTS_FILE: b"of before"})
+    [show] = only(plan_agents(world.snapshot(), TEAM, NOW), ShowBundle)
+    assert (show.me, list(show.files)) == (me, [ROOTS_FILE])
 
 
 def test_that_calls_could_go_around_the_gateway_is_said_until_egress_is_strict() -> None:

@@ -69,7 +69,7 @@ def test_nobody_is_waited_for_while_nothing_is_tried(world: World) -> None:
 
 
 def test_a_secret_is_waited_for_while_a_pod_has_it_and_not_when_its_agent_has_none(world: World) -> None:
-    """An agent whose Deployment is scaled to nothing has a Secret that nobody writes, and nobody reads."""
+    """An agent whose Deployment is scaled to nothing has a Secret that nobody reads."""
     world.agent()
     world.svid(NOW)
     secret = f"Secret {TEAM}/tollway-svid-researcher"

@@ -20,8 +20,8 @@ from tollway_operator.names import MANAGER
 JSON: Final = "application/json"
 APPLY: Final = "application/apply-patch+yaml"
 MERGE: Final = "application/merge-patch+json"
-PAGE: Final = 250
-"""Objects of a listing that are in memory at once."""
+PAGE: Final = 20
+"""Objects of a listing that are in memory at once: each may be megabytes."""
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 15.0
 _LONGEST_OBEYED_S: Final = 120.0

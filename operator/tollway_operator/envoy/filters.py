@@ -109,8 +109,8 @@ def _lua(name: str) -> hcm.HttpFilter:
 
 
 def others_usage_unread(family: ProviderType) -> dict[str, route.FilterConfig]:
-    """By filter, for a route to a provider of this family. Every field that a filter looks for in vain costs as much as
-    one that it finds; so each family has filters of its own, in every listener, whatever providers there are."""
+    """By filter, for a route to a provider of this family. A field that is looked for in vain is not for nothing: each
+    family has filters of its own, in every listener, whatever providers there are."""
     others = [kind for kind in families() if kind is not family]
     return {name(kind): route.FilterConfig(disabled=True) for kind in others for name in (_of_json, _of_streams)}
 

@@ -33,7 +33,6 @@ from tollway_operator.envoy.messages import file_source, packed, render, render_
 from tollway_operator.envoy.overload import gateway_limits
 from tollway_operator.envoy.routes import gateway_routes
 from tollway_operator.envoy.settings import GatewaySettings
-from tollway_operator.envoy.statistics import counted
 from tollway_operator.envoy.trials import trial_chain
 from tollway_operator.envoy.vocabulary import families
 
@@ -56,7 +55,6 @@ def gateway_bootstrap(settings: GatewaySettings) -> bytes:
                 cds_config=file_source(settings.xds_dir, CLUSTERS_FILE)
             ),
             layered_runtime=stream_limits(),
-            stats_config=counted(),
             overload_manager=gateway_limits(settings.max_heap_bytes, settings.max_connections),
         )
     )

@@ -10,9 +10,8 @@ import msgspec
 
 from tollway.resources.selection import Workload
 
-
 MOST_CONTAINERS: Final = 256
-"""Of a kind. A review has room for 20,000, and each takes a tenth of a millisecond in which no other pod is answered."""
+"""Of a kind. A review has room for 20,000, and each takes 0.1 ms in which nobody else is answered."""
 
 
 class Reference(msgspec.Struct):

@@ -28,6 +28,10 @@ HEALTH_PORT: Final = 9468
 _UNREAD: Final = Refused("NotReady", "the injector cannot read the cluster: try again in a moment")
 _LOOK_S: Final = 0.7
 """The API server gets its answer within a second, with what is known by then."""
+_SMALL: Final = 64 * 1024
+"""Bytes of a review that is answered beside others. Larger ones take ten times their size while they are read, and are
+read one after the other: whoever makes many of them at once waits for himself."""
+_ARRIVAL_S: Final = 5.0
 
 Address = tuple[str | None, int]
 """Host (None: every one of this machine) and port."""
@@ -96,6 +100,7 @@ class Server:
         self._view = view
         self._certificate = certificate
         self._now = now
+        self._large = asyncio.Lock()
 
     @asynccontextmanager
     async def served(self, at: Addresses) -> AsyncIterator[None]:
@@ -118,10 +123,20 @@ class Server:
         return app
 
     async def _inject(self, request: web.Request) -> web.Response:
+        if request.content_length is not None and request.content_length <= _SMALL:
+            return await self._answered(request)
+        async with self._large:
+            return await self._answered(request)
+
+    async def _answered(self, request: web.Request) -> web.Response:
         try:
-            review = read_review(await request.read())
+            async with asyncio.timeout(_ARRIVAL_S):
+                body = await request.read()
+            review = read_review(body)
         except BadReview as bad:
             return web.Response(status=400, text=f"{bad}\n")
+        except TimeoutError:
+            return web.Response(status=408, text="the review did not arrive in time\n")
         return web.Response(body=await self._injector.answer(review), content_type="application/json")
 
     async def _show_health(self, _: web.Request) -> web.Response:

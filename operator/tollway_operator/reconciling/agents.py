@@ -266,8 +266,11 @@ def _issue(snapshot: Snapshot, situation: Situation, now: int) -> tuple[Action, 
     ours = secret is not None and secret.owner_uid == owner.uid
     if situation.delivery is not Delivery.SECRET:
         return (Delete(SECRET, secret.me),) if secret is not None and ours else ()
-    if situation.blocked is not None or snapshot.trust is None:
+    if snapshot.trust is None:
         return ()
+    if situation.blocked is not None:
+        # Whom its holder trusts has to be right also where no certificate is issued: a pod may start with it.
+        return bundle_actions(secret, snapshot.trust) if ours else ()
     agent = situation.agent
     held = secret.svid if secret is not None and ours else None
     if not is_due(held, situation.spiffe_id, agent.svid.key_type, snapshot.trust, now):

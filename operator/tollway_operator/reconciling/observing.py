@@ -81,8 +81,7 @@ def _sources(snapshot: Snapshot, trust: Trust) -> Iterator[tuple[str, str]]:
 
 
 def _mounted_secrets(snapshot: Snapshot) -> frozenset[tuple[str, str]]:
-    """Namespaces and names of the Secrets with SVIDs that pods have now. That of an agent without pods is written anew
-    when it has one, and not before: its service account is not known."""
+    """Namespaces and names of the Secrets with SVIDs that pods have now. One that nobody reads holds up nothing."""
     store = snapshot.store
     found = {(snapshot.installation.root_namespace, GATEWAY_SVID)}
     for namespace in snapshot.enforced_namespaces():

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import kopf
 
+from tollway_operator.cluster.client import PAGE
 from tollway_operator.cluster.kinds import Kind, Object
 from tollway_operator.cluster.service_account import ServiceAccount
 from tollway_operator.watching.facts import Fact
@@ -162,7 +163,7 @@ class Feed:
         settings.networking.request_timeout = self._patience.request
         settings.watching.inactivity_timeout = self._patience.silence
         # All scopes list at the same moment, and an object takes ten times its JSON while it is read.
-        settings.watching.chunk_size = 100
+        settings.watching.chunk_size = PAGE
         settings.watching.reconnect_backoff = 0.5
         # For so long a worker keeps an object that it is done with: of a listing, that would be all of them.
         settings.queueing.idle_timeout = 0.05

@@ -31,6 +31,7 @@ Json = Mapping[str, Any]
 
 READABLE: Final = 0o444
 """The kubelet's files belong to root; only the sidecar mounts them."""
+_TOKEN_DIR: Final = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a place
 
 
 def container(settings: InjectionSettings) -> Json:
@@ -61,6 +62,8 @@ def container(settings: InjectionSettings) -> Json:
             {"name": CONFIG_VOLUME, "mountPath": CONFIG_DIR, "readOnly": True},
             {"name": IDENTITY_VOLUME, "mountPath": IDENTITY_DIR, "readOnly": True},
             {"name": RUN_VOLUME, "mountPath": RUN_DIR},
+            # Where there is a mount already, the API server adds none with the token of the pod's service account.
+            {"name": RUN_VOLUME, "mountPath": _TOKEN_DIR, "subPath": "no-token", "readOnly": True},
         ],
     }
 

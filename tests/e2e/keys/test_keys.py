@@ -1,4 +1,5 @@
 import base64
+import json
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,16 @@ def test_no_file_and_no_environment_of_an_agents_container_holds_one(installatio
 def test_the_same_search_finds_a_key_where_there_is_one(installation: Installation) -> None:
     [found] = PROVIDER.runs(SEARCH, *KEYS)
     assert found["holding"]
+
+
+@pytest.mark.parametrize("team", TEAMS)
+def test_no_sidecar_has_the_token_of_its_pods_service_account(installation: Installation, team: str) -> None:
+    pods = json.loads(kubectl("get", "pods", "-n", team, "-o", "json"))["items"]
+    sidecars = [each for pod in pods for each in pod["spec"]["initContainers"] if each["name"] == "tollway-sidecar"]
+    assert sidecars
+    assert not [mount for each in sidecars for mount in each["volumeMounts"] if "token" in mount["name"]]
+    mounted = {mount["name"] for each in sidecars for mount in each["volumeMounts"]}
+    assert mounted == {"tollway-config", "tollway-identity", "tollway-run"}
 
 
 def spellings(key: str) -> list[str]:

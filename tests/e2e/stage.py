@@ -203,9 +203,41 @@ LOOKING: Final = HERE / "looking"
 
 def beside_sidecar(agent: Agent) -> Agent:
     """A container that sees the sidecar's process, for the story only: the sidecar's own image has no shell."""
-    looks = ("--image=localhost/tollway-agent:e2e", "--image-pull-policy=IfNotPresent", "--container=reader")
-    like = ("--target=tollway-sidecar", "--profile=restricted", f"--custom={LOOKING / 'reader.json'}")
-    kubectl("debug", agent.name, "-n", agent.namespace, *looks, *like, "--", "sleep", "infinity")
+    with _guarded_no_more(agent):
+        _put_beside_sidecar(agent)
     reader = Agent(agent.name, agent.namespace, "reader")
     until(lambda: attempt(*reader.command(), stdin="").returncode == 0, "the container beside the sidecar does not run")
     return reader
+
+
+def _put_beside_sidecar(agent: Agent) -> None:
+    looks = ("--image=localhost/tollway-agent:e2e", "--image-pull-policy=IfNotPresent", "--container=reader")
+    like = ("--target=tollway-sidecar", "--profile=restricted", f"--custom={LOOKING / 'reader.json'}")
+    kubectl("debug", agent.name, "-n", agent.namespace, *looks, *like, "--", "sleep", "infinity")
+
+
+@contextlib.contextmanager
+def _guarded_no_more(agent: Agent) -> Iterator[None]:
+    """Only who may change admission policies can look into a sidecar: for a moment the story does."""
+    _guard_says("Audit")
+    try:
+        until(lambda: not _is_guarded(agent), "the policy is still in force")
+        yield
+    finally:
+        _guard_says("Deny")
+        until(lambda: _is_guarded(agent), "the policy is not in force again")
+
+
+def _guard_says(action: str) -> None:
+    patch = json.dumps({"spec": {"validationActions": [action]}})
+    kubectl("patch", "validatingadmissionpolicybinding", "tollway-identity", "--type=merge", "-p", patch)
+
+
+def _is_guarded(agent: Agent) -> bool:
+    """Whether the API server would refuse a container that sees the sidecar's process."""
+    pod = json.loads(kubectl("get", "pod", agent.name, "-n", agent.namespace, "-o", "json"))
+    looking = {"name": "looking", "image": "localhost/tollway-agent:e2e", "targetContainerName": "tollway-sidecar"}
+    pod["spec"]["ephemeralContainers"] = [*pod["spec"].get("ephemeralContainers", ()), looking]
+    place = f"/api/v1/namespaces/{agent.namespace}/pods/{agent.name}/ephemeralcontainers?dryRun=All"
+    done = attempt("kubectl", "replace", "--raw", place, "-f", "-", stdin=json.dumps(pod))
+    return "tollway-identity" in done.stderr

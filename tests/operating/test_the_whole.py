@@ -269,6 +269,7 @@ def test_a_provider_is_served_once_its_key_is_there_and_a_new_key_is_followed(ad
     assert set(sidecar) == {"bootstrap.json", "cds.json", "rds.json", "identity.json", "bundle.json", "ca.crt"}
     admin.send("DELETE", path_of(TOLLWAY, "AIProvider", name=name)).expect()
     wait_for(lambda: not credentials(admin, name), "the key of a removed provider stays")
+    wait_for(lambda: name not in sidecar_routes(admin), "the way to a removed provider stays")
 
 
 def sidecar_routes(admin: Client) -> str:

@@ -13,10 +13,10 @@ from typing import Final
 from cryptography import x509
 
 from tollway.identity.spiffe_id import parse_spiffe_id, tried_bundle
+from tollway_extauthz.identity_files import BUNDLE_FILE
 
 _CERTIFICATE: Final = "trial.crt"
 _KEY: Final = "trial.key"
-_BUNDLE: Final = "bundle.json"
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 _WITHIN_S: Final = 2.0
 
@@ -29,7 +29,7 @@ def taken_bundle(address: str, port: int, identity: Path) -> str:
         shown = (identity / _CERTIFICATE).resolve(strict=True).parent
         bundle = _named_bundle((shown / _CERTIFICATE).read_bytes())
         # A bundle with more roots than that one would take it too.
-        is_shown = bundle == hashlib.sha256((shown / _BUNDLE).read_bytes()).hexdigest()
+        is_shown = bundle == hashlib.sha256((shown / BUNDLE_FILE).read_bytes()).hexdigest()
         return bundle if is_shown and _is_taken(address, port, shown) else ""
     except (OSError, ValueError):
         return ""

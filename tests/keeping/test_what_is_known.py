@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from tollway.resources.models import RuleFile
+from tollway_extauthz import identity_files
 from tollway_extauthz.keeping import watched
 from tollway_extauthz.keeping.derived import gateway_files, rules, svid_files
 from tollway_extauthz.keeping.known import Known, Objects
@@ -18,6 +19,7 @@ from tollway_extauthz.keeping.messages import Metadata, Object
 from tollway_extauthz.keeping.watched import AGENTS, NAMESPACES, PROVIDERS, QUOTAS
 from tollway_extauthz.rule_file import RuleReader
 from tollway_operator import names
+from tollway_operator.authority import svid_files as svid_files_of
 
 CONFIG, CREDENTIALS, SVID = watched.objects("tollway-system")
 ALL = {"openai": "uid-of-openai", "second": "uid-of-second"}
@@ -207,4 +209,6 @@ def test_the_objects_have_the_names_under_which_the_operator_writes_them() -> No
     ours = (watched.GATEWAY, watched.CREDENTIALS, watched.SVID, watched.PARTS_FILE, watched.ISSUERS_FILE)
     theirs = (names.GATEWAY, names.GATEWAY_CREDENTIALS, names.GATEWAY_SVID, names.PARTS_FILE, names.ISSUERS_FILE)
     assert ours == theirs
-    assert (watched.BOOTSTRAP_FILE, watched.BUNDLE_FILE) == (names.BOOTSTRAP_FILE, names.BUNDLE_FILE)
+    assert (watched.BOOTSTRAP_FILE, watched.GENERATION_FILE) == (names.BOOTSTRAP_FILE, names.GENERATION_FILE)
+    identity = (identity_files.CERTIFICATE_FILE, identity_files.KEY_FILE, identity_files.BUNDLE_FILE)
+    assert identity == (svid_files_of.CERTIFICATE_FILE, svid_files_of.KEY_FILE, names.BUNDLE_FILE)

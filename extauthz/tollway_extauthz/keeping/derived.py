@@ -10,15 +10,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from tollway.resources.models import ENFORCE_LABEL, ENFORCED
+from tollway_extauthz.identity_files import BUNDLE_FILE, CERTIFICATE_FILE, KEY_FILE
 from tollway_extauthz.keeping.known import Files, Known, Objects
 from tollway_extauthz.keeping.watched import (
     AGENTS,
     BOOTSTRAP_FILE,
-    BUNDLE_FILE,
-    CERTIFICATE_FILE,
     GENERATION_FILE,
     ISSUERS_FILE,
-    KEY_FILE,
     NAMESPACES,
     PARTS_FILE,
     PROVIDERS,

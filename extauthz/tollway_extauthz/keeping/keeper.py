@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tollway_extauthz.identity_files import CERTIFICATE_FILE
 from tollway_extauthz.keeping.derived import gateway_files, rules, svid_files
 from tollway_extauthz.keeping.envoy_files import WatchedFiles
 from tollway_extauthz.keeping.following import Follower, Server
@@ -18,7 +19,7 @@ from tollway_extauthz.keeping.known import Change, Known
 from tollway_extauthz.keeping.messages import Object
 from tollway_extauthz.keeping.programming import Programmer
 from tollway_extauthz.keeping.publishing import RULES_FILE, Publisher
-from tollway_extauthz.keeping.watched import CERTIFICATE_FILE, ISSUERS_FILE, Watched
+from tollway_extauthz.keeping.watched import ISSUERS_FILE, Watched
 from tollway_files.atomic import swap, write_file
 
 _log = logging.getLogger(__name__)

@@ -15,10 +15,7 @@ BOOTSTRAP_FILE: Final = "bootstrap.json"
 PARTS_FILE: Final = "parts.json"
 GENERATION_FILE: Final = "generation"
 ISSUERS_FILE: Final = "issuers.pem"
-BUNDLE_FILE: Final = "bundle.json"
 ROOTS_FILE: Final = "ca.crt"
-CERTIFICATE_FILE: Final = "tls.crt"
-KEY_FILE: Final = "tls.key"
 
 _OURS: Final = "/apis/tollway.dev/v1alpha1"
 

@@ -14,12 +14,10 @@ from typing import Final
 import msgspec
 
 from tollway.identity.spiffe_id import TrustDomain, workload_id
+from tollway_extauthz.identity_files import BUNDLE_FILE, CERTIFICATE_FILE, KEY_FILE
 from tollway_extauthz.peer import Peer, PeerProblem, PeerReason, PeerValidator
 
 _log = logging.getLogger(__name__)
-CERTIFICATE_FILE: Final = "tls.crt"
-KEY_FILE: Final = "tls.key"
-BUNDLE_FILE: Final = "bundle.json"
 """The map of trust domains to SPIFFE bundles."""
 OPERATOR: Final = "tollway-operator"
 _FOR_X509: Final = "x509-svid"

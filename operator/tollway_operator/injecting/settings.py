@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tollway.resources.models import ROOT_NAMESPACE, AIProvider
+from tollway.resources.models import ENFORCE_LABEL, ENFORCED, ROOT_NAMESPACE, AIProvider
 from tollway.resources.selection import Declared
 from tollway_operator.names import ALLOW_UNINJECTED
-from tollway_operator.signing.evaluator import ENFORCE_LABEL, ENFORCED
 
 Json = Mapping[str, object]
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from tollway.identity.spiffe_id import agent_id
 from tollway.resources.delivery import Hindrance, way_of
-from tollway.resources.models import AgentIdentity, Delivery
+from tollway.resources.models import ENFORCE_LABEL, ENFORCED, AgentIdentity, Delivery
 from tollway.resources.selection import Declared, Workload, select
 from tollway.resources.status import Condition, Truth, rfc3339
 from tollway_operator.cluster.kinds import AGENT_IDENTITY, POD, POD_CERTIFICATE_REQUEST, SECRET
@@ -16,7 +16,6 @@ from tollway_operator.reconciling.actions import AUTHORITY_PLACE, Action, Delete
 from tollway_operator.reconciling.saying import status_actions
 from tollway_operator.reconciling.snapshot import Snapshot
 from tollway_operator.reconciling.svids import bundle_actions, is_due, renewal_of
-from tollway_operator.signing.evaluator import ENFORCE_LABEL, ENFORCED
 from tollway_operator.watching.facts import AgentFact, HeldSVID, PodFact, RequestFact, SecretFact, moment
 
 _FINISHED: Final = frozenset({"Succeeded", "Failed"})

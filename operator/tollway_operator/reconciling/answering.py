@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from tollway.resources.models import ENFORCE_LABEL, ENFORCED
 from tollway.resources.selection import Declared, select
 from tollway_operator.authority.authority import Authority
 from tollway_operator.cluster.client import Client
@@ -20,8 +21,6 @@ from tollway_operator.cluster.kinds import (
 )
 from tollway_operator.reconciling.snapshot import Installation
 from tollway_operator.signing.evaluator import (
-    ENFORCE_LABEL,
-    ENFORCED,
     Deny,
     Namespace,
     Pod,

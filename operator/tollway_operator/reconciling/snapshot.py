@@ -9,7 +9,7 @@ from cryptography import x509
 from tollway.identity.root_change import Proof
 from tollway.identity.root_standing import RootStanding
 from tollway.identity.spiffe_id import DEFAULT_TRUST_DOMAIN, TrustDomain
-from tollway.resources.models import ROOT_NAMESPACE
+from tollway.resources.models import ENFORCE_LABEL, ENFORCED, ROOT_NAMESPACE
 from tollway_operator.authority.authority import Authority
 from tollway_operator.authority.certificates import certificate_pem
 from tollway_operator.authority.root_changes import published
@@ -18,7 +18,6 @@ from tollway_operator.cluster.kinds import NAMESPACE
 from tollway_operator.names import EGRESS_LABEL, ROOTS_FILE, STRICT
 from tollway_operator.reconciling.actions import Place
 from tollway_operator.reconciling.reporting import Report
-from tollway_operator.signing.evaluator import ENFORCE_LABEL, ENFORCED
 from tollway_operator.watching.facts import Fact, fingerprint
 from tollway_operator.watching.store import Store
 

@@ -12,12 +12,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tollway.identity.rotation import BACKDATE_MS
 from tollway.identity.spiffe_id import SPIFFEID, TrustDomain, agent_id, workload_id
-from tollway.resources.models import ROOT_NAMESPACE, AgentIdentity, SVIDSpec
+from tollway.resources.models import ENFORCE_LABEL, ENFORCED, ROOT_NAMESPACE, AgentIdentity, SVIDSpec
 from tollway.resources.selection import Declared, Workload, select, suspends_service_account
 from tollway_operator.signing.request import SIGNER, BadCSR, PodCertificateRequest, UnsupportedKey, key_of
 
-ENFORCE_LABEL: Final = "tollway.dev/enforce"
-ENFORCED: Final = "enabled"
 SHORTEST_S: Final = 3_600
 """The API server takes no certificate of less than an hour, the minute before its making included."""
 _FINISHED: Final = frozenset({"Succeeded", "Failed"})

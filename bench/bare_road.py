@@ -20,7 +20,7 @@ from tollway_cli.standalone.state import StateDirectory
 from tollway_files.atomic import swap
 from tollway_operator.envoy.gateway import gateway_bootstrap, gateway_files
 from tollway_operator.envoy.sidecar import sidecar_bootstrap, sidecar_files
-from tollway_operator.envoy.vocabulary import CHECK_CLUSTER, EXT_AUTHZ, LOGS_CLUSTER
+from tollway_operator.envoy.vocabulary import CHECK_CLUSTER, EXT_AUTHZ
 
 JSON: TypeAlias = "str | int | float | bool | list[JSON] | dict[str, JSON] | None"
 
@@ -41,14 +41,14 @@ REMOVED: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What stays of the gateway's filters, and of the clusters that are Tollway's own."""
+    """What stays of the gateway's filters, and whether the cluster of the decision does."""
 
     filters: frozenset[str] = FORWARDING
-    removed_clusters: frozenset[str] = frozenset({CHECK_CLUSTER, LOGS_CLUSTER})
+    removed_clusters: frozenset[str] = frozenset({CHECK_CLUSTER})
 
 
 BARE: Final = Kept()
-DECIDED: Final = Kept(FORWARDING | {EXT_AUTHZ}, frozenset({LOGS_CLUSTER}))
+DECIDED: Final = Kept(FORWARDING | {EXT_AUTHZ}, frozenset())
 """With the question to a decision, as Tollway asks it, but nothing that follows from the answer."""
 
 

@@ -15,11 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import uvloop
 from aiohttp import web
 
 from tollway.usage_report import Tried, Trusted
 from tollway_extauthz.admin import Admin
 from tollway_extauthz.caretaker import Caretaker
+from tollway_extauthz.heap import give_back_memory
 from tollway_extauthz.other_workers import OtherWorkers, telling
 from tollway_extauthz.periodic import Work, every
 from tollway_extauthz.rules import Rules
@@ -39,6 +41,7 @@ WRONG_USAGE: Final = 2
 UNUSABLE: Final = 3
 """Exit code: it cannot start, and starting again does not help until somebody mends what it says."""
 _REFRESH_S: Final = 0.1
+_LEARNS_AGAIN_S: Final = 10.0
 _LONGEST_TURN_S: Final = 0.001
 """For how long a thread beside may hold up the calls: while new rules are read, and reports are made."""
 _LOOPBACK: Final = "127.0.0.1"
@@ -68,7 +71,8 @@ def open_ledger(settings: Settings) -> SQLiteLedger:
 class DataPlane:
     """All parts of one process, and the order in which they start and stop.
 
-    Every worker decides about calls. The first also takes care of the ledger, and answers people and scrapes.
+    Every worker decides about calls. The first also settles them, takes care of the ledger, and answers people and
+    scrapes.
     """
 
     def __init__(self, settings: Settings, ledger: SQLiteLedger, clock: Callable[[], int], life: str) -> None:
@@ -94,16 +98,14 @@ class DataPlane:
             await self._do_until(stop, caretaker.duties)
         await self._worker.finish()
         await caretaker.finish()
-        self._worker.close()
         for runner in runners:
             await runner.cleanup()
 
     async def _run_other(self, stop: asyncio.Event) -> None:
         await self._worker.start()
         runner = await serve_socket(telling(self._worker.metrics, self._life), self._settings.admin_socket)
-        await self._do_until(stop)
+        await self._do_until(stop, [(_LEARNS_AGAIN_S, self._worker.learn_again)])
         await self._worker.finish()
-        self._worker.close()
         await runner.cleanup()
 
     async def _do_until(self, stop: asyncio.Event, duties: Sequence[tuple[float, Work]] = ()) -> None:
@@ -176,8 +178,10 @@ def main(open_its_ledger: Callable[[Settings], SQLiteLedger] = open_ledger) -> i
         print(f"tollway-extauthz: {problem}", file=sys.stderr)  # noqa: T201 - before there is a log
         return WRONG_USAGE if isinstance(problem, ValueError) else UNUSABLE
     _collect_seldom()
+    give_back_memory()
     sys.setswitchinterval(_LONGEST_TURN_S)
-    asyncio.run(_serve(settings, ledger))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, ledger))
     return 0
 
 

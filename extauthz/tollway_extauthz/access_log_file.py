@@ -1,6 +1,6 @@
-"""Envoy's access-log file: the way by which no end of a call is lost.
+"""Envoy's access-log file: how it is learned that a call has ended, and none is lost.
 
-Envoy writes one JSON object a line and flushes every 100 ms. We follow the file from a checkpoint in the ledger: a
+Envoy writes one JSON object a line and flushes every 20 ms. We follow the file from a checkpoint in the ledger: a
 restart of either side loses nothing, and a line told twice does no harm. A file that has grown is renamed, Envoy is
 told to open a new one, and the old one is drained before it goes.
 """
@@ -43,13 +43,7 @@ class Line(msgspec.Struct, frozen=True):
     type: str | None = None
 
 
-class _Of(msgspec.Struct):
-    """Of which call a line is; nearly all are of calls that the access-log service told of before."""
-
-    id: str | None = None
-
-
-_of: Final = msgspec.json.Decoder(_Of).decode
+_line: Final = msgspec.json.Decoder(Line).decode
 
 
 class Checkpoints(Protocol):
@@ -79,7 +73,8 @@ class AccessLogFile:
     """Follows one file; one task polls.
 
     `take` gets what some lines tell, and what to call, in the same transaction, so that they are not read again. Where
-    it raises they are. `reopen` tells Envoy to open its log anew. Lines about calls that `is_settled` are passed over.
+    it raises they are. `reopen` tells Envoy to open its log anew. `wall_clock` is the clock by which Envoy says when it
+    wrote a line; it may be set meanwhile, and `clock` not.
     """
 
     def __init__(
@@ -88,27 +83,33 @@ class AccessLogFile:
         checkpoints: Checkpoints,
         take: Callable[[Sequence[CallEnd], Callable[[], None]], None],
         reopen: Callable[[], Awaitable[None]],
+        clock: Callable[[], int],
+        wall_clock: Callable[[], int],
         rotate_at: int = _ROTATE_AT,
-        is_settled: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._path = path
         self._old = path.with_name(path.name + ".old")
         self._checkpoints = checkpoints
         self._take = take
         self._reopen = reopen
+        self._clock = clock
+        self._wall_clock = wall_clock
         self._rotate_at = rotate_at
-        self._is_settled = is_settled
         self._file: BinaryIO | None = None
         self._offset = 0
+        self._complete_at = 0
+        """Everything that Envoy had written by then was taken (by `clock`)."""
 
     async def poll(self) -> int:
         """Take what is new; rotate if it is time. Returns the number of lines."""
         if self._file is None and not self._open():
             return 0
+        began = self._clock()
         lines = await self._drain()
         if self._offset >= self._rotate_at or self._is_old():
             lines += await self._rotate()
             lines += await self._drain() if self._open() else 0
+        self._complete_at = began
         return lines
 
     def close(self) -> None:
@@ -153,19 +154,19 @@ class AccessLogFile:
 
     def _take_lines(self, complete: bytes) -> int:
         assert self._file is not None  # noqa: S101 - `poll` opened it
-        ends = [call_end(line) for text in complete.split(b"\n") if (line := self._read_line(text)) is not None]
+        lines = [line for text in complete.split(b"\n") if (line := _readable(text)) is not None]
+        ends = [call_end(line, self._written_at(line)) for line in lines]
         offset = self._offset + len(complete) + 1
         place = f"{_inode(self._file)} {offset}"
         self._take(ends, lambda: self._checkpoints.set_checkpoint(_CHECKPOINT, place))
         self._offset = offset
         return complete.count(b"\n") + 1
 
-    def _read_line(self, text: bytes) -> Line | None:
-        try:
-            call_id = _of(text).id
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            call_id = None
-        return None if call_id is not None and self._is_settled(call_id) else _readable(text)
+    def _written_at(self, line: Line) -> int:
+        """By `clock`: as long ago as the line says, but not before everything that was there had been taken."""
+        stamp = int(line.start) + (line.duration or 0) if line.start and _MOMENT.fullmatch(line.start) else 0
+        age = max(self._wall_clock() - stamp, 0) if stamp else 0
+        return max(self._clock() - age, self._complete_at)
 
     async def _rotate(self) -> int:
         """Rename, have Envoy write elsewhere, drain what it still wrote, and only then remove."""
@@ -198,7 +199,7 @@ def _readable(text: bytes) -> Line | None:
     begin = 0
     while begin >= 0:
         try:
-            line = msgspec.json.decode(text[begin:], type=Line)
+            line = _line(text[begin:])
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             begin = text.find(_BEGIN, begin + 1)
             continue
@@ -209,7 +210,7 @@ def _readable(text: bytes) -> Line | None:
     return None
 
 
-def call_end(line: Line) -> CallEnd:
+def call_end(line: Line, written_at: int) -> CallEnd:
     """The line in the core's words."""
     return CallEnd(
         call_id=line.id or "",
@@ -219,14 +220,9 @@ def call_end(line: Line) -> CallEnd:
         usage={key: v for key, value in (line.usage or {}).items() if (v := _whole(value)) is not None},
         received=line.upstream_bytes_received or 0,
         compressed=(line.content_encoding or "identity") != "identity",
-        written_at=_written_at(line),
+        written_at=written_at,
         final=line.type != "DownstreamPeriodic",
     )
-
-
-def _written_at(line: Line) -> int:
-    """When Envoy made the line; 0 if it does not say."""
-    return int(line.start) + (line.duration or 0) if line.start and _MOMENT.fullmatch(line.start) else 0
 
 
 def _whole(value: object) -> int | str | None:

@@ -6,11 +6,11 @@ reads no file, and ends with the process that started it. A body that kills it i
 """
 
 import asyncio
-import contextlib
-import fcntl
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from struct import Struct
 from typing import BinaryIO, Final
 
@@ -20,13 +20,15 @@ from tollway.deciding.question import Question, understand
 from tollway.providers.json_scan import Body
 from tollway.providers.port import Kind, Operation, ParsedCall, RequestRefused
 from tollway.providers.registry import family_of
+from tollway_extauthz.heap import give_back_memory
 
 BIG: Final = 64 * 1024
 """Bytes from which on a body is read elsewhere: about a millisecond's work."""
 _IDLE_S: Final = 30.0
-_LESS_URGENT: Final = 10
+_LESS_URGENT: Final = 19
 """Who sends megabytes has time; where all cores are busy, small calls go first."""
-_PIPE_BYTES: Final = 1 << 20
+_ON_THE_WAY: Final = 1 << 20
+"""Bytes between both sides, if the kernel allows so many: each time that there is no room wakes both of them up."""
 _PIECE: Final = 1 << 18
 _LENGTHS: Final = Struct(">II")  # of what comes next: which call, and the body
 _LENGTH: Final = Struct(">I")
@@ -61,12 +63,21 @@ class ReaderGone(Exception):  # noqa: N818 - named for what happened
     """The process that read the body ended before it had told."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """The process, and what it is asked and tells by."""
+
+    process: asyncio.subprocess.Process
+    asking: asyncio.StreamWriter
+    told: asyncio.StreamReader
+
+
 class BodyReader:
     """One process, one body at a time. It is started when a big body comes, and ends `idle_s` after the last one."""
 
     def __init__(self, idle_s: float = _IDLE_S) -> None:
         self._idle_s = idle_s
-        self._process: asyncio.subprocess.Process | None = None
+        self._reader: _Reader | None = None
         self._turn = asyncio.Lock()
         self._resting: asyncio.TimerHandle | None = None
         self._ending: set[asyncio.Future[int]] = set()
@@ -96,15 +107,17 @@ class BodyReader:
 
     @property
     def pid(self) -> int | None:
-        return self._process.pid if self._process is not None else None
+        return self._reader.process.pid if self._reader is not None else None
 
     async def close(self) -> None:
         """End the process, and wait for that, also for one that was sent to rest."""
         self._stay()
-        process, self._process = self._process, None
-        if process is not None and process.returncode is None:
-            process.kill()
-            await process.wait()
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.asking.close()
+            if reader.process.returncode is None:
+                reader.process.kill()
+            await reader.process.wait()
         await asyncio.gather(*self._ending)
 
     def _stay(self) -> None:
@@ -113,40 +126,43 @@ class BodyReader:
             self._resting = None
 
     def _rest(self) -> None:
-        process, self._process = self._process, None
-        if process is not None and process.stdin is not None:
-            process.stdin.close()  # it ends when nobody can ask it any more
-            ending = asyncio.ensure_future(process.wait())
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.asking.close()  # it ends when nobody can ask it any more
+            ending = asyncio.ensure_future(reader.process.wait())
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
 
     async def _ask(self, asked: bytes, body: Body) -> _Told:
-        if self._process is None:
+        if self._reader is None:
+            self._reader = await _started()
+        asking, told = self._reader.asking, self._reader.told
+        asking.write(_LENGTHS.pack(len(asked), len(body)))
+        asking.write(asked)
+        for piece in _pieces(body):  # not all at once: what is not taken would be copied meanwhile
+            asking.write(piece)
+            await asking.drain()
+        (length,) = _LENGTH.unpack(await told.readexactly(_LENGTH.size))
+        return _told_from(await told.readexactly(length))
+
+
+async def _started() -> _Reader:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ON_THE_WAY)
+        told, asking = await asyncio.open_unix_connection(sock=ours)
+        try:
             command = (sys.executable, "-m", "tollway_extauthz.body_reader")
-            pipe = asyncio.subprocess.PIPE
-            self._process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
-            _widen(self._process)
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None and stdout is not None  # noqa: S101, PT018 - pipes, as asked for
-        stdin.write(_LENGTHS.pack(len(asked), len(body)))
-        stdin.write(asked)
-        for piece in _pieces(body):  # not all at once: what a pipe does not take would be copied meanwhile
-            stdin.write(piece)
-            await stdin.drain()
-        (length,) = _LENGTH.unpack(await stdout.readexactly(_LENGTH.size))
-        return _told_from(await stdout.readexactly(length))
+            process = await asyncio.create_subprocess_exec(*command, stdin=theirs.fileno(), stdout=theirs.fileno())
+        except BaseException:
+            asking.close()
+            raise
+    return _Reader(process, asking, told)
 
 
 def _pieces(body: Body) -> Iterator[memoryview]:
     whole = memoryview(body)
     return (whole[start : start + _PIECE] for start in range(0, len(body), _PIECE))
-
-
-def _widen(process: asyncio.subprocess.Process) -> None:
-    """A pipe of 64 KiB would wake both sides up forty times for a body of megabytes."""
-    assert process.stdin is not None  # noqa: S101 - a pipe, as asked for
-    with contextlib.suppress(OSError):  # more than this user may have
-        fcntl.fcntl(process.stdin.get_extra_info("pipe"), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def serve(asked: BinaryIO, told: BinaryIO, read: Callable[[bytes, bytes], bytes]) -> None:
@@ -171,4 +187,5 @@ def read_one(asked: bytes, body: bytes) -> bytes:
 
 if __name__ == "__main__":
     os.nice(_LESS_URGENT)
+    give_back_memory()
     serve(sys.stdin.buffer, sys.stdout.buffer, read_one)

@@ -18,6 +18,9 @@ from tollway_extauthz.rounds import Rounds
 from tollway_extauthz.settings import Settings
 from tollway_extauthz.stores.sqlite import SQLiteLedger
 
+_LOOKS_FOR_ENDS_S: Final = 0.02
+"""Who waits for what a call gives back waits as long as this and Envoy's flush (20 ms) at most."""
+
 
 class Caretaker:
     """`rounds` is where ends of calls go."""
@@ -37,7 +40,7 @@ class Caretaker:
         self._hold_ms = settings.hold_ms
         self._has_others = bool(settings.other_workers)
         self._log_file = AccessLogFile(
-            Path(settings.access_log), ledger, rounds.take_lines, self._reopen, is_settled=rounds.is_settled
+            Path(settings.access_log), ledger, rounds.take_lines, self._reopen, clock, wall_clock
         )
         self._following = asyncio.Lock()
         self._gateway = GatewayLife(self._gateway_socket, clock, wall_clock, self._end_older)
@@ -53,7 +56,7 @@ class Caretaker:
         """Each is to be done again after so many seconds."""
         alone = (
             (0.1, self._sync),
-            (0.2, self._follow_log),
+            (_LOOKS_FOR_ENDS_S, self._follow_log),
             (0.25, self._rounds.expire),
             (0.5, self._gateway.look),
         )

@@ -30,6 +30,10 @@ class LearnedOutputs:
                 self._samples.popitem(last=False)
         samples.add(tokens)
 
+    def take_over(self, fresh: "LearnedOutputs") -> None:
+        """Know what `fresh` knows, and nothing else."""
+        self._samples = fresh._samples  # noqa: SLF001 - its own kind
+
     def median(self, agent: str, model: str) -> int | None:
         """The median answer in tokens, or None while too few are known."""
         samples = self._samples.get((agent, model))

@@ -23,16 +23,14 @@ _BUCKETS: Final = "tollway_check_seconds"
 _SUM: Final = "tollway_check_seconds_sum"
 _TOKENS: Final = "tollway_tokens"
 _COST: Final = "tollway_cost_nano_usd"
+_LINES: Final = "tollway_access_log_entries"
 _COUNTERS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "tollway_checks": ("Decisions, by provider and reason (empty: granted).", ("provider", "reason")),
     "tollway_settlements": ("Ended holds, by how their amounts are known.", ("provider", "source")),
     _TOKENS: ("Settled tokens.", ("provider", "type")),
     _COST: ("Settled cost in nano-USD.", ("provider",)),
     "tollway_over_ceiling": ("Calls that consumed more than they held.", ("provider",)),
-    "tollway_access_log_entries": (
-        "Access-log entries taken: by the service, and by the file those that it had not told.",
-        ("way",),
-    ),
+    _LINES: ("Lines of the gateway's access log that were taken.", ()),
 }
 
 
@@ -69,10 +67,10 @@ class Metrics:
         """A call consumed more than it held."""
         self._count("tollway_over_ceiling", facts.provider)
 
-    def log_entries(self, way: str, entries: int) -> None:
-        """Access-log entries came, by the service or by the file."""
-        key = "tollway_access_log_entries", way
-        self._counted[key] = self._counted.get(key, 0) + entries
+    def lines_taken(self, lines: int) -> None:
+        """So many lines of the access log were taken."""
+        key = (_LINES,)
+        self._counted[key] = self._counted.get(key, 0) + lines
 
     def counts(self) -> Counts:
         """All of it, as it is now. May run beside the counting, in another thread."""

@@ -13,8 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from google.protobuf.message import DecodeError
-
 from tollway.deciding import reasons
 from tollway.deciding.admission import Admission
 from tollway.deciding.checks import refusal_before_body
@@ -24,7 +22,6 @@ from tollway.providers.json_scan import Body
 from tollway.providers.port import Refusal
 from tollway.settling.call_end import CallEnd
 from tollway_extauthz import answers
-from tollway_extauthz.access_log_service import ends_in
 from tollway_extauthz.authorizer import Authorizer
 from tollway_extauthz.body_reader import BIG, BodyReader, ReaderGone
 from tollway_extauthz.metrics import Metrics
@@ -37,7 +34,6 @@ from tollway_extauthz.wire.envoy_subset_pb2 import AttributeContext
 _log = logging.getLogger(__name__)
 CHECK: Final = "/envoy.service.auth.v3.Authorization/Check"
 _CALL_ID: Final = re.compile(r"[!-~]{1,128}")
-_ENDS_WITHIN_S: Final = 0.002
 _LOOK_AGAIN_S: Final = 0.01
 """While calls wait: how often it is looked what other processes gave back, and whose time is up."""
 
@@ -98,13 +94,12 @@ class Rounds:
         self._flush = flush
         self._uncovered_allowed = uncovered_allowed
         self._arrived: list[_Case] = []
-        self._ends: list[CallEnd] = []
         self._decided: list[_Case] = []
         self._waiting: WaitingRoom[_Case] = WaitingRoom()
         self._bodies = BodyReader()
         self._reading: set[asyncio.Task[None]] = set()
+        self._is_asked = False
         self._is_due = False
-        self._is_remembered = False
         self._looking: asyncio.TimerHandle | None = None
         self._given_back = False
         self._changes = 0
@@ -112,7 +107,10 @@ class Rounds:
     # -- what comes in
 
     def ask(self, asking: Asking, message: bytes | bytearray) -> None:
-        """Envoy asks about a call: a `CheckRequest`. Whatever it is, it is answered, and never granted by mistake."""
+        """Envoy asks about a call: a `CheckRequest`. Whatever it is, it is answered, and never granted by mistake.
+
+        It is decided by `decide`, with all others that are asked before that.
+        """
         try:
             case = self._case(asking, *asked_in(message))
             is_big = case is not None and self._is_to_be_read_apart(case.question)
@@ -129,28 +127,13 @@ class Rounds:
             return
         else:
             self._arrived.append(case)
-        self._soon()
+        self._is_asked = True
 
-    def tell(self, message: bytes | bytearray) -> None:
-        """Envoy tells of calls: a message of its access-log service."""
-        try:
-            ends = ends_in(message)
-        except DecodeError:
-            _log.warning("a message of the access-log service cannot be read; the access-log file tells it, too")
-            return
-        self._metrics.log_entries("service", len(ends))
-        self._ends += ends
-        if self._waiting:
-            self._soon()
-        elif not self._is_remembered:
-            # Nobody waits for what they give back: the next question's round, which mostly comes first, takes them
-            # along.
-            self._is_remembered = True
-            asyncio.get_running_loop().call_later(_ENDS_WITHIN_S, self._remember_ends)
-
-    def is_settled(self, call_id: str) -> bool:
-        """Whether nobody needs to tell of this call any more."""
-        return self._settler.is_settled(call_id)
+    def decide(self) -> None:
+        """A round for what was asked: now, and not when the loop comes round again."""
+        if self._is_asked:
+            self._is_asked = False
+            self._run()
 
     def take_lines(self, ends: Sequence[CallEnd], note: Callable[[], None]) -> None:
         """What the access-log file tells, and, by `note`, how far it was read: both at once, or neither.
@@ -163,7 +146,7 @@ class Rounds:
             note()
 
         self._apart(take)
-        self._metrics.log_entries("file", len(ends))
+        self._metrics.lines_taken(len(ends))
 
     def expire(self, granted_before: int = 0) -> None:
         """Charge every hold that is past its deadline, or older than the gateway that lives, at its ceiling."""
@@ -193,32 +176,24 @@ class Rounds:
             self._is_due = True
             asyncio.get_running_loop().call_soon(self._run)
 
-    def _remember_ends(self) -> None:
-        self._is_remembered = False
-        if self._ends:
-            self._soon()
-
     def _run(self) -> None:
         """One round."""
         self._is_due = False
         arrived, self._arrived = self._arrived, []
-        ends, self._ends = self._ends, []
         try:
-            self._transact(arrived, ends)
+            self._transact(arrived)
         except Exception as problem:  # noqa: BLE001 - whatever it is, nobody may be granted anything by it
             self._undone(arrived, problem)
         self._answer()
         if self._waiting and self._looking is None:
             self._looking = asyncio.get_running_loop().call_later(_LOOK_AGAIN_S, self._look_again)
 
-    def _transact(self, arrived: Sequence[_Case], ends: Sequence[CallEnd]) -> None:
+    def _transact(self, arrived: Sequence[_Case]) -> None:
         # Most of the work, and before the transaction: other processes may have theirs meanwhile.
         checked = [case for case in arrived if self._is_checked(case)]
         with self._ledger.batch():
-            self._take(ends)
             if self._waiting:
-                everybody = self._given_back or self._settler.gave_back
-                self._waiting.try_again(self._clock(), self._is_done, self._turn_away, everybody=everybody)
+                self._waiting.try_again(self._clock(), self._is_done, self._turn_away, everybody=self._given_back)
             for case in checked:
                 if not self._is_done(case) and not self._may_wait(case):
                     self._turn_away(case)
@@ -251,7 +226,7 @@ class Rounds:
             self._changes = changes
 
     def _undone(self, arrived: Sequence[_Case], problem: Exception) -> None:
-        """The transaction failed: what was decided in it was not. The access-log file tells its ends again."""
+        """The transaction failed: what was decided in it was not."""
         is_known = isinstance(problem, LedgerUnavailable)
         _log.error("a round was undone, and its calls are refused: %s", problem, exc_info=not is_known)
         self._settler.forget()

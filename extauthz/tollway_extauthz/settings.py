@@ -20,7 +20,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """PEM of every signing CA whose leaves may still live."""
     ledger: str
     check_socket: str
-    logs_socket: str
     access_log: str
     """Envoy's JSON access log."""
     gateway_admin_socket: str

@@ -1,8 +1,8 @@
-"""Ends holds as the news of ended calls comes in, from whichever side it comes first.
+"""Ends holds as the news of ended calls comes in.
 
-Envoy's access-log service and its access-log file both tell of every call, in any order, each perhaps twice, and now
-and then before the hold is there: a caller leaves, or Envoy gives up, while its Check is still being decided. The
-ledger takes each end once; an end that came too early is kept until its hold is granted.
+Envoy's access log tells of every call, after a restart of ours perhaps twice, and now and then before the hold is
+there: a caller leaves, or Envoy gives up, while its Check is still being decided. The ledger takes each end once; an
+end that came too early is kept until its hold is granted.
 
 Everything here happens within a transaction of the ledger. What follows from it outside of the ledger (metrics, what is
 learned, which calls are done with) waits until the transaction is complete.
@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Final, TypeVar
+from typing import Final
 
 from tollway.ledger.port import Hold, Ledger, LedgerUnavailable, Settlement, Source
 from tollway.ledger.units import Amounts
@@ -23,11 +23,9 @@ from tollway_extauthz.authorizer import HOLD_MS
 from tollway_extauthz.learned import LearnedOutputs
 from tollway_extauthz.metrics import Metrics
 
-T = TypeVar("T")
-
 _log = logging.getLogger(__name__)
 _REMEMBERED: Final = 20_000
-"""Calls. An end that was forgotten does no harm: the file tells it again, and the hold's deadline covers it."""
+"""Calls. An end that was forgotten does no harm: its hold's deadline covers it."""
 _EXPIRED: Final = "expired"
 _LOOKS: Final = 12
 """After so many an end that came early is looked at again; by then its call is granted, or Envoy no longer waits."""
@@ -52,10 +50,7 @@ class _Early:
 
 
 class Settler:
-    """`hold_ms` is how long a hold lasts from when its call was last seen to run.
-
-    `wall_clock` is the clock by which Envoy says when it wrote a line.
-    """
+    """`hold_ms` is how long a hold lasts from when its call was last seen to run."""
 
     def __init__(
         self,
@@ -63,28 +58,17 @@ class Settler:
         learned: LearnedOutputs,
         metrics: Metrics,
         clock: Callable[[], int],
-        wall_clock: Callable[[], int],
         hold_ms: int = HOLD_MS,
     ) -> None:
         self._ledger = ledger
         self._learned = learned
         self._metrics = metrics
         self._clock = clock
-        self._wall_clock = wall_clock
         self._hold_ms = hold_ms
-        self._final: OrderedDict[str, None] = OrderedDict()
         self._early: OrderedDict[str, _Early] = OrderedDict()
         self._look = 0
         self._ended: list[_Ended] = []
         self._now_final: list[str] = []
-
-    def is_settled(self, call_id: str) -> bool:
-        """Whether nothing better can be known of the call than is known."""
-        return call_id in self._final
-
-    def is_news(self, end: CallEnd) -> bool:
-        """Whether more can be known of its call by this than is known."""
-        return not self.is_settled(end.call_id)
 
     @property
     def gave_back(self) -> bool:
@@ -94,8 +78,7 @@ class Settler:
     def take(self, end: CallEnd) -> None:
         """Settle, correct or renew; idempotent. Raises `LedgerUnavailable`, and then it has to be told again."""
         try:
-            if self.is_news(end):
-                self._take(end)
+            self._take(end)
         except LedgerUnavailable:
             raise
         except Exception:  # noqa: BLE001 - one entry that nobody can settle must not keep all later ones from it
@@ -134,7 +117,6 @@ class Settler:
                 self._learn(ended)
         for call_id in self._now_final:
             self._early.pop(call_id, None)
-            _remember(self._final, call_id, None)
         self.forget()
 
     def forget(self) -> None:
@@ -146,7 +128,7 @@ class Settler:
         hold = self._ledger.hold(end.call_id)
         if hold is None:
             if end.final:
-                _remember(self._early, end.call_id, _Early(end, self._look))
+                self._remember(end)
         elif hold.source is Source.PROVIDER:
             self._now_final.append(end.call_id)  # another process was told
         elif end.final:
@@ -156,9 +138,7 @@ class Settler:
 
     def _renew(self, end: CallEnd, hold: Hold) -> None:
         """A deadline counts from when the call was seen to run, and never moves back."""
-        # Ages are the same on every clock; Envoy's jumps when it is set.
-        age = max(self._wall_clock() - end.written_at, 0) if end.written_at else 0
-        deadline = self._clock() - age + self._hold_ms
+        deadline = min(end.written_at, self._clock()) + self._hold_ms
         if hold.source is None and hold.deadline < deadline:
             self._ledger.renew(end.call_id, deadline)
 
@@ -181,8 +161,7 @@ class Settler:
             self._metrics.over_ceiling(hold.facts)
             _log.warning("call %s consumed more than its ceiling; it is counted in full", hold.hold_id)
 
-
-def _remember(what: OrderedDict[str, T], call_id: str, value: T) -> None:
-    what[call_id] = value
-    if len(what) > _REMEMBERED:
-        what.popitem(last=False)
+    def _remember(self, end: CallEnd) -> None:
+        self._early[end.call_id] = _Early(end, self._look)
+        if len(self._early) > _REMEMBERED:
+            self._early.popitem(last=False)

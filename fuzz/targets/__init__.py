@@ -13,7 +13,6 @@ from typing import Final, Protocol, cast
 CASES: Final = Path(__file__).parent.parent / "cases"
 
 NAMES: Final = (
-    "access_log_entries",
     "access_log_lines",
     "anthropic_bodies",
     "check_requests",

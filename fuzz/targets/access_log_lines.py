@@ -26,6 +26,7 @@ _LINE: Final = {
     "content_encoding": None,
 }
 _LAST: Final = "behind-it-all"
+_NOW: Final = 1_790_000_060_000
 
 
 def seeds() -> Iterator[bytes]:
@@ -55,7 +56,8 @@ def _followed(path: Path, pieces: Sequence[bytes]) -> list[CallEnd]:
         taken.extend(ends)
         note()
 
-    with contextlib.closing(AccessLogFile(path, _Memory(), take, _nobody)) as log, path.open("ab", buffering=0) as file:
+    followed = AccessLogFile(path, _Memory(), take, _nobody, lambda: _NOW, lambda: _NOW)
+    with contextlib.closing(followed) as log, path.open("ab", buffering=0) as file:
         for piece in pieces:
             file.write(piece)
             _run(log.poll())
@@ -68,6 +70,7 @@ def check_end(end: CallEnd) -> None:
     assert type(end.status) is int
     assert type(end.received) is int
     assert type(end.written_at) is int
+    assert 0 <= end.written_at <= _NOW
     assert all(type(value) in (int, str) for value in end.usage.values())
 
 

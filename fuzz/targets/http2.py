@@ -43,6 +43,17 @@ def check(data: bytes) -> None:
     _check_answers(said)
 
 
+def fed(connection: Connection, said: bytes) -> list[Event]:
+    """What came of it, read in pieces as large as there is room for. Raises `BrokenConnection`."""
+    events: list[Event] = []
+    while said:
+        room = connection.room
+        piece, said = said[: len(room)], said[len(room) :]
+        room[: len(piece)] = piece
+        events += connection.received(len(piece))
+    return events
+
+
 def _heard(said: bytes, sizes: list[int]) -> tuple[list[Event], bool]:
     """What came of it, and whether the protocol was kept."""
     connection, at = Connection(), 0
@@ -51,7 +62,7 @@ def _heard(said: bytes, sizes: list[int]) -> tuple[list[Event], bool]:
         if at >= len(said):
             return events, True
         try:
-            events += connection.receive(said[at : at + size])
+            events += fed(connection, said[at : at + size])
         except BrokenConnection:
             check_output(connection.take_output())
             return events, False
@@ -63,7 +74,7 @@ def _check_answers(said: bytes) -> None:
     """Every call is answered; then nobody waits any more."""
     connection = Connection()
     try:
-        events = connection.receive(said)
+        events = fed(connection, said)
     except BrokenConnection:
         return
     for event in events:

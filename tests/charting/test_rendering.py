@@ -49,7 +49,6 @@ def test_extauthz_understands_its_settings(usual: list[Json], rendered: GatewayS
     file.write_text(named(usual, "ConfigMap", "tollway-gateway-settings")["data"]["settings.json"])
     settings = read_settings(file)
     assert (settings.check_socket,) == rendered.check_sockets
-    assert (settings.logs_socket,) == rendered.logs_sockets
     assert settings.access_log == rendered.access_log
     assert settings.gateway_admin_socket == rendered.admin_socket
     assert settings.identity == rendered.identity_dir

@@ -183,7 +183,7 @@ async def admin(ledger: MemoryLedger, tmp_path: Path) -> AsyncIterator[TestClien
     book = RuleBook(resources, default_book())
     rules = Rules(1, book, PeerValidator.__new__(PeerValidator), resources)
     paths = dict.fromkeys(
-        ("rules", "issuers", "ledger", "check_socket", "logs_socket", "gateway_admin_socket", "admin_socket"), "unused"
+        ("rules", "issuers", "ledger", "check_socket", "gateway_admin_socket", "admin_socket"), "unused"
     )
     settings = Settings(trust_domain="cluster.local", access_log=str(tmp_path / "log"), metrics_port=0, **paths)
     served = Admin(ledger, lambda: rules, lambda _agent, _model: None, lambda: NOW, settings)

@@ -61,7 +61,7 @@ def test_sockets_are_expected_of_what_is_ready_only(state: StateDirectory) -> No
     state.socket("admin").chmod(0o600)
     state.socket("check").write_text("no socket")
     found = {Path(path).name.partition("-")[0]: mode for path, mode in facts(state, ["team-a/x"]).sockets.items()}
-    assert found == {"admin.sock": 0o600, "check.sock": None, "logs.sock": None, "gateway.sock": None, "agent": None}
+    assert found == {"admin.sock": 0o600, "check.sock": None, "gateway.sock": None, "agent": None}
     listening.close()
 
 

@@ -78,7 +78,7 @@ def test_with_umask_000_everything_in_the_state_is_for_its_owner_alone(installat
 
 def test_every_socket_is_private_whoever_made_it(installation: Installation) -> None:
     sockets = {path.name: path.lstat().st_mode for path in (installation.state / "run").iterdir()}
-    assert {"admin.sock", "check.sock", "gateway.sock", "logs.sock"} < sockets.keys()
+    assert {"admin.sock", "check.sock", "gateway.sock"} < sockets.keys()
     assert {stat.filemode(mode) for mode in sockets.values()} == {"srw-------"}
 
 

@@ -215,7 +215,6 @@ PARTS = {
     "envoy.config.route.v3.FilterConfig",
     "envoy.config.route.v3.RouteConfiguration",
     "envoy.extensions.access_loggers.file.v3.FileAccessLog",
-    "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
     "envoy.extensions.content_parsers.json.v3.JsonContentParser",
     "envoy.extensions.filters.http.credential_injector.v3.CredentialInjector",
     "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",

@@ -184,7 +184,6 @@ class Pod:
             "issuers": "/etc/tollway/rules/issuers.pem",
             "ledger": str(self.folder / "ledger/ledger.db"),
             "check_socket": "/run/tollway/check.sock",
-            "logs_socket": "/run/tollway/logs.sock",
             "access_log": "/run/tollway/access.log",
             "gateway_admin_socket": "/run/tollway/gateway.sock",
             "admin_socket": "/run/tollway/admin.sock",

@@ -53,7 +53,7 @@ async def admin_application(folder: Path, now: int) -> web.Application:
     """Extauthz's own, with one call in its ledger."""
     resources = parse_files({"a.yaml": yaml.safe_dump_all(RESOURCES).encode()}).resources
     rules = Rules(1, RuleBook(resources, default_book()), PeerValidator.__new__(PeerValidator), resources)
-    unused = ("rules", "issuers", "ledger", "check_socket", "logs_socket", "gateway_admin_socket", "admin_socket")
+    unused = ("rules", "issuers", "ledger", "check_socket", "gateway_admin_socket", "admin_socket")
     settings = Settings(
         trust_domain="cluster.local",
         access_log=str(folder / "log"),

@@ -1,6 +1,6 @@
 """Questions put to the check socket of a running installation, by a gRPC client that says what Envoy never would."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,16 +116,3 @@ def asking(installation: Installation, agent: str) -> Iterator[Asker]:
     sizes = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
     with grpc.insecure_channel(f"unix:{socket}", options=sizes) as channel:
         yield Asker(channel, quote(leaf[0] + leaf[1] + "\n", safe=""))
-
-
-def tell(installation: Installation, messages: Sequence[bytes]) -> grpc.StatusCode:
-    """Messages to the access-log service; what becomes of the stream."""
-    socket = Path(installation.state / "run" / "logs.sock").resolve()
-    with grpc.insecure_channel(f"unix:{socket}") as channel:
-        stream = channel.stream_unary("/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs")
-        try:
-            stream(iter(messages), timeout=PATIENCE_S)
-        except grpc.RpcError as error:
-            code: grpc.StatusCode = error.code()  # type: ignore[attr-defined]
-            return code
-    return grpc.StatusCode.OK

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from installations import Installation, agent, budget, children_of, provider, quota, running, secret
-from reading_hostile.asking import Asker, Denied, Granted, asking, is_refused, tell
+from reading_hostile.asking import Asker, Denied, Granted, asking, is_refused
 from tollway_extauthz.wire.envoy_subset_pb2 import CheckRequest
 
 MIB = 1 << 20
@@ -207,11 +207,6 @@ def test_R30_a_method_that_is_not_served_is_said_to_be_none(place: Place) -> Non
 
 def test_R30_a_question_over_the_limit_of_messages_is_not_taken_in(place: Place) -> None:
     assert place.asker.ask(place.asker.good(body=b" " * 41 * MIB)) is grpc.StatusCode.RESOURCE_EXHAUSTED
-
-
-def test_R30_what_is_told_of_calls_in_noise_harms_nobody(place: Place) -> None:
-    told = [RAW["noise"], b"", RAW["a number without an end"], member(2, member(1, b"\xff"))]
-    assert tell(place.installation, told) in (grpc.StatusCode.OK, grpc.StatusCode.INTERNAL)
 
 
 # --- made up -------------------------------------------------------------------------------------------------------

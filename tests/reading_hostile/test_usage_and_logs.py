@@ -1,17 +1,14 @@
-"""What answers say they consumed, and what Envoy's logs tell of a call, made up: counts or nothing, never a loss."""
+"""What answers say they consumed, and what Envoy's log tells of a call, made up: counts or nothing, never a loss."""
 
 import json
 
-from fuzz.targets import access_log_entries, access_log_lines, resource_files, usage
-from google.protobuf.struct_pb2 import Struct
+from fuzz.targets import access_log_lines, resource_files, usage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tollway.providers.anthropic.family import ANTHROPIC
 from tollway.providers.openai.family import OPENAI, OPENAI_COMPATIBLE
 from tollway.providers.port import Family
-from tollway_extauthz.access_log_service import USAGE
-from tollway_extauthz.wire.envoy_subset_pb2 import AccessLogs
 
 FAMILIES: tuple[Family, ...] = (OPENAI, OPENAI_COMPATIBLE, ANTHROPIC)
 COUNTS = (
@@ -63,27 +60,6 @@ LINES = st.binary(max_size=80) | st.dictionaries(
 @given(st.lists(LINES, max_size=6))
 def test_any_bytes_in_the_access_log_leave_the_lines_behind_them_to_be_taken(lines: list[bytes]) -> None:
     access_log_lines.check(b"\n".join(lines))
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    st.text(st.characters(exclude_categories=("Cs",)), max_size=10),
-    st.dictionaries(
-        st.sampled_from([*OPENAI.usage_fields]), st.floats() | st.booleans() | WORDS | st.none(), max_size=5
-    ),
-    st.integers(0, 2**64 - 1),
-)
-def test_any_entry_of_the_access_log_service_is_the_end_of_a_call(
-    call: str, told: dict[str, float | bool | str | None], sent: int
-) -> None:
-    logs = AccessLogs()
-    entry = logs.http_logs.log_entry.add()
-    entry.request.request_id = call
-    entry.common_properties.upstream_wire_bytes_sent = sent
-    values = Struct()
-    values.update(told)
-    entry.common_properties.metadata.filter_metadata[USAGE].CopyFrom(values)
-    access_log_entries.check(logs.SerializeToString())
 
 
 @settings(max_examples=200, deadline=None)

@@ -82,7 +82,6 @@ class Gateway:
             "issuers": str(self.folder / "issuers.pem"),
             "ledger": str(self.folder / "ledger.db"),
             "check_socket": str(run / "check.sock"),
-            "logs_socket": str(run / "logs.sock"),
             "access_log": str(run / "access.log"),
             "gateway_admin_socket": str(run / "gateway.sock"),
             "admin_socket": str(run / "admin.sock"),

@@ -26,18 +26,14 @@ import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from google.protobuf.json_format import MessageToDict
 
 from ports import free_port
 from tollway.identity.spiffe_id import DEFAULT_TRUST_DOMAIN, SPIFFEID, agent_id, gateway_id
 from tollway.resources.models import AIProvider, Endpoint, KeyType, Meta, ProviderType, SecretKeyRef
 from tollway_extauthz.wire.envoy_subset_pb2 import (
-    AccessLogs,
-    AccessLogsResponse,
     CheckRequest,
     CheckResponse,
     DeniedHttpResponse,
-    HTTPEntry,
     HttpStatus,
     OkHttpResponse,
     Status,
@@ -105,37 +101,6 @@ class Check:
         for header in self.asked[-1].attributes.request.http.header_map.headers:
             found.setdefault(header.key, []).append((header.raw_value or header.value.encode()).decode())
         return found
-
-
-class Logs:
-    """Receives the access-log service's entries."""
-
-    def __init__(self, path: str) -> None:
-        self.entries: list[HTTPEntry] = []
-        self._server = grpc.server(futures.ThreadPoolExecutor(4))
-        method = grpc.stream_unary_rpc_method_handler(
-            self._take, AccessLogs.FromString, AccessLogsResponse.SerializeToString
-        )
-        service = "envoy.service.accesslog.v3.AccessLogService"
-        handler = grpc.method_handlers_generic_handler(service, {"StreamAccessLogs": method})
-        self._server.add_generic_rpc_handlers([handler])
-        self._server.add_insecure_port(f"unix:{path}")
-        self._server.start()
-
-    def stop(self) -> None:
-        self._server.stop(None).wait()
-
-    def _take(self, messages: Iterator[AccessLogs], _: grpc.ServicerContext) -> AccessLogsResponse:
-        for message in messages:
-            self.entries.extend(message.http_logs.log_entry)
-        return AccessLogsResponse()
-
-    def entry(self, request_id: str) -> HTTPEntry:
-        return eventually(lambda: next((e for e in self.entries if e.request.request_id == request_id), None))
-
-    def metadata(self, request_id: str) -> Mapping[str, object]:
-        entry = self.entry(request_id).common_properties.metadata.filter_metadata
-        return {name: MessageToDict(value) for name, value in entry.items()}
 
 
 @dataclass
@@ -262,7 +227,7 @@ class Envoy:
         options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [envoy_binary(), "--config-path", config, "--file-flush-interval-msec", "100", *options],
+                [envoy_binary(), "--config-path", config, "--file-flush-interval-msec", "20", *options],
                 stdout=log,
                 stderr=log,
             )
@@ -317,7 +282,6 @@ class Road:
         self.directory = directory
         self.authority = _authority(directory / "ca")
         self.check = Check(str(directory / "check.sock"))
-        self.logs = Logs(str(directory / "logs.sock"))
         self.upstream = Upstream(directory)
         self.providers = [self.provider("openai")]
         self.gateway_settings = GatewaySettings(
@@ -325,7 +289,6 @@ class Road:
             address="127.0.0.1",
             port=free_port(),
             check_sockets=(self.check.path,),
-            logs_sockets=(str(directory / "logs.sock"),),
             admin_socket=str(directory / "gateway.sock"),
             access_log=str(directory / "access.log"),
             xds_dir=str(directory / "gateway-xds"),
@@ -435,7 +398,7 @@ class Road:
         return eventually(lambda: next((line for line in self.lines() if line["id"] == call), None))
 
     def stop(self) -> None:
-        for part in (self.sidecar, self.gateway, self.check, self.logs, self.upstream):
+        for part in (self.sidecar, self.gateway, self.check, self.upstream):
             part.stop()
 
 

@@ -106,14 +106,14 @@ def test_usage_is_read_from_a_json_answer(road: Road, content_type: str) -> None
 
 
 def assert_usage(road: Road, call: str) -> None:
-    for usage in (road.logs.metadata(call)["tollway.usage"], road.line(call)["usage"]):
-        assert isinstance(usage, dict)
-        assert usage["prompt_tokens"] == 19
-        assert usage["completion_tokens"] == 10
-        assert usage["cached_tokens"] == 7
-        assert usage["reasoning_tokens"] == 3
-        assert usage["response_model"] == "gpt-5-mini-2026"
-        assert usage["service_tier"] == "default"
+    usage = road.line(call)["usage"]
+    assert isinstance(usage, dict)
+    assert usage["prompt_tokens"] == 19
+    assert usage["completion_tokens"] == 10
+    assert usage["cached_tokens"] == 7
+    assert usage["reasoning_tokens"] == 3
+    assert usage["response_model"] == "gpt-5-mini-2026"
+    assert usage["service_tier"] == "default"
 
 
 def chunk(**values: object) -> bytes:
@@ -207,17 +207,17 @@ def test_what_a_provider_says_of_our_account_stays_with_us(road: Road) -> None:
     assert road.line(answer.call)["upstream_id"] == "req_theirs"
 
 
-def test_the_logs_tell_the_end_of_a_call_and_neither_prompt_nor_key(road: Road) -> None:
+def test_the_log_tells_the_end_of_a_call_and_neither_prompt_nor_key(road: Road) -> None:
     road.upstream.script = Script([b'{"answer":"a secret answer"}'])
     answer = road.call(body=b'{"prompt":"a secret prompt"}')
-    entry, line = road.logs.entry(answer.call), road.line(answer.call)
-    assert entry.response.response_code.value == line["code"] == 200
-    assert entry.response.response_code_details == line["details"] == "via_upstream"
-    assert entry.common_properties.upstream_wire_bytes_sent > 0
+    line = road.line(answer.call)
+    assert (line["code"], line["details"]) == (200, "via_upstream")
+    assert isinstance(line["upstream_bytes_sent"], int)
+    assert line["upstream_bytes_sent"] > 0
     assert line["type"] == "DownstreamEnd"
     assert line["provider"] == "openai"
     assert line["call"] == "a-call"
-    told = Path(road.gateway_settings.access_log).read_text() + str(road.logs.entries)
+    told = Path(road.gateway_settings.access_log).read_text()
     assert not [word for word in ("secret", "sk-") if word in told]
 
 
@@ -243,11 +243,22 @@ def test_a_provider_that_comes_later_is_served_by_the_running_envoys(road: Road)
     assert road.upstream.received[-1].all("authorization") == ["Bearer sk-later"]
 
 
-def test_a_caller_that_leaves_in_the_middle_of_a_stream_is_told_of_in_the_logs(road: Road) -> None:
+def test_a_large_body_travels_on_another_connection_than_small_calls(road: Road) -> None:
+    def connections() -> int:
+        return road.gateway.counter("http.road.downstream_cx_total")
+
+    road.call()
+    at_first = connections()
+    for body in (b"x" * 200_000, b"{}", b"x" * 200_000):
+        assert road.call(body=body).status == 200
+    assert connections() == at_first + 1
+
+
+def test_a_caller_that_leaves_in_the_middle_of_a_stream_is_told_of_in_the_log(road: Road) -> None:
     road.upstream.script = Script([stream([text], b"\n") for text in TEXTS * 20], SSE, wait=0.1)
     with road.stream() as (answer, first):
         assert first == stream(TEXTS[:1], b"\n")
     line = road.line(answer.call)
     assert (line["code"], line["flags"]) == (200, "DR")
     assert line["details"] != "via_upstream"
-    assert road.logs.metadata(answer.call)["tollway.route"] == {"provider": "openai", "family": "OpenAI"}
+    assert line["provider"] == "openai"

@@ -20,9 +20,10 @@ class Envoy:
         self._path = path
         self._file = path.open("ab", buffering=0)
 
-    def log(self, *ids: str) -> None:
+    def log(self, *ids: str, **more: object) -> None:
         for each in ids:
-            self._file.write(json.dumps({"id": each, "code": 200, "details": "via_upstream"}).encode() + b"\n")
+            line = {"id": each, "code": 200, "details": "via_upstream", **more}
+            self._file.write(json.dumps(line).encode() + b"\n")
 
     def write(self, raw: bytes) -> None:
         self._file.write(raw)
@@ -41,6 +42,9 @@ class Setting:
         self.envoy = Envoy(self.path)
         self.checkpoints = MemoryLedger()
         self.taken: list[str] = []
+        self.written_at: list[int] = []
+        self.now = 1_000_000
+        self.wall = 1_795_000_000_000
         self.fails_at = ""
         self.log = self._follow(self.envoy.reopen, rotate_at)
 
@@ -57,13 +61,16 @@ class Setting:
         self.envoy.close()
 
     def _follow(self, reopen: Callable[[], Awaitable[None]], rotate_at: int) -> AccessLogFile:
-        return AccessLogFile(self.path, self.checkpoints, self._take, reopen, rotate_at)
+        return AccessLogFile(
+            self.path, self.checkpoints, self._take, reopen, lambda: self.now, lambda: self.wall, rotate_at
+        )
 
     def _take(self, ends: Sequence[CallEnd], note: Callable[[], None]) -> None:
         """All of them or none, as a transaction does."""
         if self.fails_at in [end.call_id for end in ends]:
             raise LedgerUnavailable("The disk is full.")
         self.taken += [end.call_id for end in ends]
+        self.written_at += [end.written_at for end in ends]
         note()
 
 
@@ -189,24 +196,26 @@ async def test_a_line_written_while_envoy_reopens_is_taken(setting: Setting) -> 
     assert setting.taken == ["a", "late"]
 
 
-async def test_lines_about_settled_calls_are_passed_over(tmp_path: Path) -> None:
-    taken: list[str] = []
+async def test_what_was_written_while_nobody_read_is_as_old_as_it_says(setting: Setting) -> None:
+    setting.envoy.log("a", start=str(setting.wall - 50_000), duration=20_000)
+    setting.envoy.log("b", start=str(setting.wall - 50_000), duration=60_000)
+    setting.envoy.log("c")
+    await setting.log.poll()
+    assert setting.written_at == [setting.now - 30_000, setting.now, setting.now]
 
-    def take(ends: Sequence[CallEnd], note: Callable[[], None]) -> None:
-        taken.extend(end.call_id for end in ends)
-        note()
 
-    with contextlib.closing(Envoy(tmp_path / "access.log")) as envoy:
-        envoy.log("a", "b", "c")
-        ledger = MemoryLedger()
-        log = AccessLogFile(tmp_path / "access.log", ledger, take, envoy.reopen, is_settled=lambda call: call == "b")
-        assert await log.poll() == 3
-        log.close()
-    assert taken == ["a", "c"]
+@pytest.mark.parametrize("hours", [2, -2])
+async def test_what_comes_while_somebody_reads_is_new_however_the_clock_was_set(setting: Setting, hours: int) -> None:
+    await setting.log.poll()
+    began = setting.now
+    setting.envoy.log("a", start=str(setting.wall), duration=5)
+    setting.now, setting.wall = setting.now + 20, setting.wall + 20 + hours * 3_600_000
+    await setting.log.poll()
+    assert began <= setting.written_at[0] <= setting.now
 
 
 async def test_a_missing_file_is_not_an_error(tmp_path: Path) -> None:
-    log = AccessLogFile(tmp_path / "none.log", MemoryLedger(), lambda *_: None, lambda: None)  # type: ignore[arg-type, return-value]
+    log = AccessLogFile(tmp_path / "none.log", MemoryLedger(), lambda *_: None, lambda: None, int, int)  # type: ignore[arg-type, return-value]
     assert await log.poll() == 0
 
 
@@ -224,4 +233,4 @@ def test_numbers_and_periodic_entries_are_read_as_they_are() -> None:
         type="DownstreamPeriodic",
     )
     told = {"prompt_tokens": 7, "model": "m"}
-    assert call_end(line) == CallEnd("x", 200, True, True, told, 20, True, 1_795_326_866_331, final=False)
+    assert call_end(line, 4711) == CallEnd("x", 200, True, True, told, 20, True, 4711, final=False)

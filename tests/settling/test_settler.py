@@ -34,12 +34,9 @@ HOLD_MS = 60_000
 class Setting:
     def __init__(self) -> None:
         self.now = 1_000_000
-        self.wall_is_ahead = 0
         self.ledger = MemoryLedger()
         self.metrics = Metrics()
-        self.settler = Settler(
-            self.ledger, LearnedOutputs(), self.metrics, self._clock, lambda: self.now + self.wall_is_ahead, HOLD_MS
-        )
+        self.settler = Settler(self.ledger, LearnedOutputs(), self.metrics, self._clock, HOLD_MS)
 
     def grant(self, call_id: str, size: int = 50, facts: CallFacts = FACTS) -> None:
         demand = Demand(OUTPUT, limit=1000, base=0, rate=1000)
@@ -96,7 +93,7 @@ def left(call_id: str) -> CallEnd:
     return CallEnd(call_id, 0, False, False, {})
 
 
-def running(call_id: str, written_at: int = 0) -> CallEnd:
+def running(call_id: str, written_at: int) -> CallEnd:
     return CallEnd(call_id, 200, False, True, {}, written_at=written_at, final=False)
 
 
@@ -150,7 +147,6 @@ def test_of_a_transaction_that_failed_nothing_is_remembered(setting: Setting) ->
         fail()
     setting.settler.forget()
     assert setting.counted() == (0, 50)
-    assert setting.settler.is_news(served("a", 7))
     setting.take(served("a", 7))
     assert setting.counted() == (7, 0)
     assert setting.metric("tollway_tokens_total", provider="openai", type="output") == 7
@@ -178,7 +174,7 @@ def test_a_call_that_still_runs_keeps_its_hold(setting: Setting) -> None:
     setting.grant("a")
     for _ in range(4):
         setting.now += HOLD_MS // 2
-        setting.take(running("a"))
+        setting.take(running("a", setting.now))
         setting.expire()
     assert setting.hold("a").source is None
 
@@ -195,19 +191,10 @@ def test_a_deadline_counts_from_when_the_call_was_seen_and_never_moves_back(sett
     assert setting.hold("a").deadline == setting.now + HOLD_MS
 
 
-def test_a_sign_of_life_counts_by_its_age_whatever_clock_it_was_written_by(setting: Setting) -> None:
-    setting.grant("a")
-    setting.wall_is_ahead = -7_200_000
-    setting.now += 50_000
-    written_at = setting.now + setting.wall_is_ahead - 5_000
-    setting.take(running("a", written_at))
-    assert setting.hold("a").deadline == setting.now - 5_000 + HOLD_MS
-
-
 def test_a_sign_of_life_does_not_open_a_hold_that_has_ended(setting: Setting) -> None:
     setting.grant("a")
     setting.take(served("a", 7))
-    setting.take(running("a"))
+    setting.take(running("a", setting.now))
     assert setting.hold("a").source is Source.PROVIDER
 
 

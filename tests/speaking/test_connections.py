@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
+from fuzz.targets.http2 import fed
 from hpack import Encoder
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,7 +47,7 @@ class Client:
             self.hear()
 
     def say(self, *what: bytes) -> list[object]:
-        return list(self.connection.receive(b"".join(what)))
+        return list(fed(self.connection, b"".join(what)))
 
     def hear(self) -> list[tuple[int, int, int, bytes]]:
         """(kind, flags, stream, payload) of each frame that is to be sent."""

@@ -7,23 +7,20 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tollway_extauthz.http2.server import Call, ClientStream, GrpcServer, Unary
+from tollway_extauthz.http2.server import Call, GrpcServer
 from waiting.stage import until
 
 ECHO = "/a.Service/Echo"
 NEVER = "/a.Service/Never"
-TELL = "/a.Service/Tell"
 MIB = 1 << 20
 
 
 class Server:
-    """Echoes; keeps what it is told; lets those wait who ask for `NEVER`."""
+    """Echoes; lets those wait who ask for `NEVER`."""
 
     def __init__(self) -> None:
-        self.told: list[bytes] = []
         self.waiting: list[Call] = []
-        methods = {ECHO: Unary(self._echo), NEVER: Unary(self._wait), TELL: ClientStream(self.told.append)}
-        self.grpc = GrpcServer(methods)
+        self.grpc = GrpcServer({ECHO: self._echo, NEVER: self._wait})
 
     def _echo(self, call: Call, message: bytes) -> None:
         call.answer(message)
@@ -58,18 +55,6 @@ async def test_small_calls_go_beside_big_ones_and_all_are_answered(channel: grpc
     echo = channel.unary_unary(ECHO)
     sent = [b"b" * (3 * MIB), *(b"%d" % number for number in range(200))] * 3
     assert await asyncio.gather(*map(echo, sent)) == sent
-
-
-async def test_a_stream_of_messages_is_told_as_it_comes(server: Server, channel: grpc.aio.Channel) -> None:
-    call = channel.stream_unary(TELL)()
-    sent = [b"%d" % number * (number % 7) * 5000 for number in range(300)]
-    for message in sent[:-1]:
-        await call.write(message)
-    await until(lambda: len(server.told) == len(sent) - 1)
-    await call.write(sent[-1])
-    await call.done_writing()
-    assert await call == b""
-    assert server.told == sent
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,9 @@ PROVIDER = AIProvider(
     "named",
     [
         lambda path: {"check_sockets": ("/short", path)},
-        lambda path: {"logs_sockets": ("/short", path)},
         lambda path: {"admin_socket": path},
     ],
-    ids=["check", "logs", "admin"],
+    ids=["check", "admin"],
 )
 def test_a_socket_path_that_the_kernel_cannot_bind_is_refused_with_its_size(named) -> None:
     fits = "/" + "x" * 106

@@ -25,7 +25,6 @@ GATEWAY = {
     "address": "0.0.0.0",
     "port": 15443,
     "check_sockets": (f"{ROOT}/check.sock",),
-    "logs_sockets": (f"{ROOT}/logs.sock",),
     "admin_socket": f"{ROOT}/gateway.sock",
     "access_log": f"{ROOT}/access.log",
     "xds_dir": f"{ROOT}/gateway/xds",

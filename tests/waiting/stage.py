@@ -16,6 +16,7 @@ from tollway.ledger.port import Ledger
 from tollway.pricing.data import default_book
 from tollway.resources.models import KeyType
 from tollway.resources.parse import parse_files
+from tollway.settling.call_end import CallEnd
 from tollway_extauthz.authorizer import Authorizer
 from tollway_extauthz.learned import LearnedOutputs
 from tollway_extauthz.metrics import Metrics
@@ -24,7 +25,7 @@ from tollway_extauthz.questions import question_of
 from tollway_extauthz.rounds import Rounds
 from tollway_extauthz.rules import Rules
 from tollway_extauthz.settler import Settler
-from tollway_extauthz.wire.envoy_subset_pb2 import AccessLogs, CheckRequest, CheckResponse
+from tollway_extauthz.wire.envoy_subset_pb2 import CheckRequest, CheckResponse
 from tollway_operator.authority.authority import Authority
 
 HOUR = 3_600_000
@@ -93,7 +94,7 @@ class Stage:
             lambda: self.rules,
             ledger,
             Authorizer(ledger, learned, self.clock),
-            Settler(ledger, learned, self.metrics, self.clock, self.clock),
+            Settler(ledger, learned, self.metrics, self.clock),
             self.metrics,
             self.clock,
             self.clock,
@@ -109,6 +110,7 @@ class Stage:
     def ask(self, call_id: str, body: bytes | None = None) -> Asker:
         asker = Asker()
         self.rounds.ask(asker, self.question(call_id, body or json.dumps(BODY).encode()))
+        asyncio.get_running_loop().call_soon(self.rounds.decide)
         return asker
 
     def question(self, call_id: str, body: bytes) -> bytes:
@@ -129,17 +131,9 @@ class Stage:
         return question_of(attributes, body, self.rules, self.clock(), self.clock(), uncovered_allowed=False)
 
     def end(self, call_id: str) -> None:
-        """The access-log service tells that the call was served."""
-        message = AccessLogs()
-        entry = message.http_logs.log_entry.add()
-        entry.request.request_id = call_id
-        entry.response.response_code.value = 200
-        entry.response.response_code_details = "via_upstream"
-        entry.common_properties.upstream_wire_bytes_sent = 100
-        usage = entry.common_properties.metadata.filter_metadata["tollway.usage"].fields
-        usage["prompt_tokens"].number_value = 10
-        usage["completion_tokens"].number_value = 20
-        self.rounds.tell(message.SerializeToString())
+        """The access log tells that the call was served."""
+        usage = {"prompt_tokens": 10, "completion_tokens": 20}
+        self.rounds.take_lines([CallEnd(call_id, 200, True, True, usage)], lambda: None)
 
 
 def _certificate(authority: Authority, now: int) -> str:

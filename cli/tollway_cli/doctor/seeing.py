@@ -31,7 +31,7 @@ from tollway_operator.envoy.binary import EnvoyNotFoundError, envoy_binary
 from tollway_operator.envoy.file_names import credential_file_name
 
 ENVOY_VERSION: Final = re.compile(r"/(\d+\.\d+\.\d+)")
-_WORKERS_SOCKETS: Final = ("admin", "check", "logs")
+_WORKERS_SOCKETS: Final = ("admin", "check")
 
 
 # The state directory

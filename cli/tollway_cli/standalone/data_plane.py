@@ -91,7 +91,6 @@ class DataPlane:
             "ledger": options.ledger,
             "durability": "normal",
             "check_socket": str(state.socket(numbered("check", worker))),
-            "logs_socket": str(state.socket(numbered("logs", worker))),
             "access_log": str(state.gateway / "access.log"),
             "gateway_admin_socket": str(state.socket("gateway")),
             "admin_socket": admin_sockets[worker],

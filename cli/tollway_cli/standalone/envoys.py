@@ -45,7 +45,6 @@ def gateway_settings(
         address=LOOPBACK,
         port=port,
         check_sockets=tuple(str(state.socket(name)) for name in all_numbered("check", workers)),
-        logs_sockets=tuple(str(state.socket(name)) for name in all_numbered("logs", workers)),
         admin_socket=str(state.socket("gateway")),
         access_log=str(state.gateway / "access.log"),
         xds_dir=str(state.gateway / "xds"),
@@ -87,6 +86,6 @@ def command(binary: Path, bootstrap: Path, concurrency: int) -> tuple[str, ...]:
         "--concurrency": str(concurrency),
         "--log-level": "warning",
         "--component-log-level": "misc:error",  # else it warns of each extension that is work in progress
-        "--file-flush-interval-msec": "100",
+        "--file-flush-interval-msec": "20",
     }
     return (str(binary), "--disable-hot-restart", *(part for option in options.items() for part in option))

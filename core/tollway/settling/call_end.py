@@ -26,8 +26,8 @@ class CallEnd:
     `status` is 0 where no answer came. `whole`: the provider's answer, of whatever status, came to its end.
     `reached_provider`: bytes of the request left for the provider. `received`: bytes of the answer that the provider
     sent, headers and framing included. `compressed`: they are fewer than what they stand for. `written_at`: when the
-    entry was made (milliseconds since the epoch; 0: now). `final` is False for the periodic entries of a long call,
-    which only prove that it still runs.
+    entry was made, by the clock of the ledger's holds (milliseconds). `final` is False for the periodic entries of a
+    long call, which only prove that it still runs.
     """
 
     call_id: str

@@ -1,7 +1,7 @@
 """One connection of a gRPC server: bytes in, messages out (RFC 9113 and gRPC's "HTTP/2 transport"). No I/O, no clock.
 
-Two things differ from a server for anybody. A message in one piece, which nearly every one is, is taken out of what was
-read without a step in between. And how much of large messages is in memory is bounded by HTTP/2's own means: a stream
+Two things differ from a server for anybody. What is read is read into one buffer, and a message leaves it by one copy.
+And how much of large messages is in memory is bounded by HTTP/2's own means: a stream
 may send `STREAM_WINDOW` unasked; what needs more is let in one after the other, the next when the last is answered.
 """
 
@@ -14,16 +14,13 @@ from tollway_extauthz.http2.frames import ErrorCode
 from tollway_extauthz.http2.headers import LARGEST_BLOCK, HeaderReader, UnreadableHeaders
 from tollway_extauthz.http2.outbox import Outbox
 
-Payload = bytes | memoryview
-
 STREAM_WINDOW: Final = 1 << 20
 """Bytes that any stream may send before it is let send more."""
 LARGEST_MESSAGE: Final = 40 << 20
 MOST_STREAMS: Final = 4096
 _CONNECTION_WINDOW: Final = 64 << 20
 _LARGEST_FRAME: Final = 1 << 16
-_LARGE: Final = 8_192
-"""Payloads of so many bytes are not copied before it is known where to."""
+_READ_AT_ONCE: Final = 1 << 18
 _PREFIX: Final = 5  # of a gRPC message: whether it is compressed, and its length
 _RESOURCE_EXHAUSTED: Final = 8
 _UNIMPLEMENTED: Final = 12
@@ -41,7 +38,8 @@ _OPENING: Final = frames.settings(
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A whole message of the call on `stream`, of the method at `path`. A large one is where it was received."""
+    """A whole message of the call on `stream`, of the method at `path`. One of several frames is where they were put
+    together."""
 
     stream: int
     path: str
@@ -88,10 +86,11 @@ class _Stream:
 
 
 class Connection:
-    """Feed it what was read (`receive`), answer what it gives, and send what `take_output` has."""
+    """Read into its `room`, answer what `received` gives, and send what `take_output` has."""
 
     def __init__(self) -> None:
-        self._input = bytearray(b"")
+        self._input = memoryview(bytearray(_READ_AT_ONCE))
+        self._filled = 0
         self._preface_due = True
         self._out = Outbox()
         self._out.add(_OPENING)
@@ -105,28 +104,28 @@ class Connection:
 
     # -- what the peer says
 
-    def receive(self, data: bytes) -> list[Event]:
-        """Everything that `data` completes. Raises `BrokenConnection`."""
+    @property
+    def room(self) -> memoryview:
+        """Where to put what comes next; there always is some."""
+        return self._input[self._filled :]
+
+    def received(self, size: int) -> list[Event]:
+        """Everything that is completed by so many bytes, which are in `room` now. Raises `BrokenConnection`."""
+        self._filled += size
         events: list[Event] = []
         try:
-            self._receive(data, events)
+            self._receive(events)
         except BrokenConnection as broken:
             self._out.add(frames.goaway(self._last_stream, broken.code))
             raise
         return events
 
-    def _receive(self, data: bytes, events: list[Event]) -> None:
-        held = self._input
-        if held:
-            held += data
-            data = bytes(held)
-            held.clear()
-        at = self._skip_preface(data)
+    def _receive(self, events: list[Event]) -> None:
+        at = self._skip_preface()
         if at < 0:
-            held += data
             return
+        data, end = self._input, self._filled
         unpack = frames.HEAD.unpack_from
-        end = len(data)
         while end - at >= frames.HEAD.size:
             high, low, kind, flags, stream = unpack(data, at)
             size = high << 16 | low
@@ -136,28 +135,27 @@ class Connection:
             if end - begin < size:
                 break
             at = begin + size
-            if kind == frames.DATA and size >= _LARGE and self._block is None:
-                self._data(flags, stream & frames.STREAM_BITS, memoryview(data)[begin:at], events)
-            else:
-                self._frame(kind, flags, stream & frames.STREAM_BITS, data[begin:at], events)
-        if at < end:
-            held += data[at:] if at else data
+            self._frame(kind, flags, stream & frames.STREAM_BITS, data[begin:at], events)
+        if at:
+            self._filled = end - at
+            data[: self._filled] = data[at:end]
         if self._received >= _CONNECTION_WINDOW // 2:
             self._out.add(frames.window_update(0, self._received))
             self._received = 0
 
-    def _skip_preface(self, data: bytes) -> int:
-        """Where frames begin in `data`; -1 where that cannot be told yet."""
+    def _skip_preface(self) -> int:
+        """Where frames begin; -1 where that cannot be told yet."""
         if not self._preface_due:
             return 0
-        if not frames.PREFACE.startswith(data[: len(frames.PREFACE)]):
+        begun = bytes(self._input[: min(self._filled, len(frames.PREFACE))])
+        if not frames.PREFACE.startswith(begun):
             raise BrokenConnection(ErrorCode.PROTOCOL_ERROR, "this is not HTTP/2")
-        if len(data) < len(frames.PREFACE):
+        if len(begun) < len(frames.PREFACE):
             return -1
         self._preface_due = False
         return len(frames.PREFACE)
 
-    def _frame(self, kind: int, flags: int, stream: int, payload: bytes, events: list[Event]) -> None:
+    def _frame(self, kind: int, flags: int, stream: int, payload: memoryview, events: list[Event]) -> None:
         if self._block is not None and kind != frames.CONTINUATION:
             raise BrokenConnection(ErrorCode.PROTOCOL_ERROR, "a header block is interrupted")
         if kind == frames.DATA:
@@ -167,9 +165,9 @@ class Connection:
         else:
             handler = _RARE.get(kind)
             if handler is not None:  # what is unknown is ignored (§4.1)
-                handler(self, flags, stream, payload, events)
+                handler(self, flags, stream, bytes(payload), events)
 
-    def _data(self, flags: int, number: int, payload: Payload, events: list[Event]) -> None:
+    def _data(self, flags: int, number: int, payload: memoryview, events: list[Event]) -> None:
         size = len(payload)
         self._received += size
         stream = self._streams.get(number)
@@ -192,7 +190,7 @@ class Connection:
         elif stream.receive_room < STREAM_WINDOW // 2:
             self._make_room(number, stream)
 
-    def _gather(self, number: int, stream: _Stream, payload: Payload, events: list[Event]) -> None:
+    def _gather(self, number: int, stream: _Stream, payload: memoryview, events: list[Event]) -> None:
         """Add to what came of a message so far; give out those that are whole."""
         partial = stream.partial if stream.partial is not None else bytearray()
         partial += payload
@@ -415,7 +413,7 @@ _RARE: Final = {
 }
 
 
-def _is_one_message(payload: Payload) -> bool:
+def _is_one_message(payload: memoryview) -> bool:
     return (
         len(payload) >= _PREFIX
         and payload[0] == 0
@@ -423,7 +421,7 @@ def _is_one_message(payload: Payload) -> bool:
     )
 
 
-def _unpadded(flags: int, payload: Payload) -> Payload:
+def _unpadded(flags: int, payload: memoryview) -> memoryview:
     """Without padding and, of headers, priority (§6.1, §6.2)."""
     begin, end = 0, len(payload)
     if flags & frames.PADDED:

@@ -7,9 +7,8 @@ together leave in one write, and the peer wakes up once for them.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from tollway_extauthz.http2.connection import BrokenConnection, Connection, Event, Left, Message
 
@@ -38,28 +37,16 @@ class Call:
         self._wire.is_dirty()
 
 
-@dataclass(frozen=True, slots=True)
-class Unary:
-    """One message, one answer: `ask` has to see to it that the call is answered."""
-
-    ask: Callable[[Call, bytes | bytearray], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ClientStream:
-    """Messages are told one by one as they come; the answer, when there are no more of them, is an empty message."""
-
-    take: Callable[[bytes | bytearray], None]
-
-
-Method = Unary | ClientStream
+Method = Callable[[Call, bytes | bytearray], None]
+"""One message, one answer: it has to see to it that the call is answered."""
 
 
 class GrpcServer:
-    """`methods`: by path, "/package.Service/Method"."""
+    """`methods`: by path, "/package.Service/Method". `when_read` is called behind all calls that came in one read."""
 
-    def __init__(self, methods: Mapping[str, Method]) -> None:
+    def __init__(self, methods: Mapping[str, Method], when_read: Callable[[], None] = lambda: None) -> None:
         self._methods = methods
+        self.when_read = when_read
         self._wires: set[_Wire] = set()
         self._dirty: set[_Wire] = set()
         self._server: asyncio.Server | None = None
@@ -103,19 +90,15 @@ class GrpcServer:
             return
         method = self._methods.get(event.path)
         if isinstance(event, Message):
-            if isinstance(method, Unary):
-                method.ask(Call(wire, event.stream), event.body)
-            elif isinstance(method, ClientStream):
-                method.take(event.body)
-        elif isinstance(method, ClientStream):
-            wire.connection.answer(event.stream, b"")
+            if method is not None:
+                method(Call(wire, event.stream), event.body)
         elif method is None:
             wire.connection.fail(event.stream, _UNIMPLEMENTED, "there is no such method")
         elif event.is_silent:
             wire.connection.fail(event.stream, _INVALID_ARGUMENT, "the call came without a message")
 
 
-class _Wire(asyncio.Protocol):
+class _Wire(asyncio.BufferedProtocol):
     """One connection on the loop."""
 
     def __init__(self, server: GrpcServer) -> None:
@@ -124,8 +107,7 @@ class _Wire(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what a stream socket has
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # what a stream socket has, whatever its class
         self._server.opened(self)
         self.send()
 
@@ -134,14 +116,18 @@ class _Wire(asyncio.Protocol):
         self.connection = Connection()  # nobody waits on it
         self._server.closed(self)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, _: int) -> memoryview:
+        return self.connection.room
+
+    def buffer_updated(self, nbytes: int) -> None:
         try:
-            for event in self.connection.receive(data):
+            for event in self.connection.received(nbytes):
                 self._server.told(self, event)
         except BrokenConnection as broken:
             _log.warning("a connection broke the protocol and is closed: %s", broken)
             self.close()
             return
+        self._server.when_read()
         self.send()
 
     def pause_writing(self) -> None:

@@ -23,11 +23,9 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
-from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
-from google.protobuf import wrappers_pb2 as google_dot_protobuf_dot_wrappers__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tollway_extauthz/wire/envoy_subset.proto\x12\x0ctollway.wire\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/protobuf/wrappers.proto\"B\n\x0c\x43heckRequest\x12\x32\n\nattributes\x18\x01 \x01(\x0b\x32\x1e.tollway.wire.AttributeContext\"\xdb\x03\n\x10\x41ttributeContext\x12\x33\n\x06source\x18\x01 \x01(\x0b\x32#.tollway.wire.AttributeContext.Peer\x12\x37\n\x07request\x18\x04 \x01(\x0b\x32&.tollway.wire.AttributeContext.Request\x12Q\n\x12\x63ontext_extensions\x18\n \x03(\x0b\x32\x35.tollway.wire.AttributeContext.ContextExtensionsEntry\x1a\x38\n\x16\x43ontextExtensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x1b\n\x04Peer\x12\x13\n\x0b\x63\x65rtificate\x18\x05 \x01(\t\x1a\x43\n\x07Request\x12\x38\n\x04http\x18\x02 \x01(\x0b\x32*.tollway.wire.AttributeContext.HttpRequest\x1aj\n\x0bHttpRequest\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x04 \x01(\t\x12\x10\n\x08raw_body\x18\x0c \x01(\x0c\x12+\n\nheader_map\x18\r \x01(\x0b\x32\x17.tollway.wire.HeaderMap\"7\n\tHeaderMap\x12*\n\x07headers\x18\x01 \x03(\x0b\x32\x19.tollway.wire.HeaderValue\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x11\n\traw_value\x18\x03 \x01(\x0c\"U\n\x11HeaderValueOption\x12)\n\x06header\x18\x01 \x01(\x0b\x32\x19.tollway.wire.HeaderValue\x12\x15\n\rappend_action\x18\x03 \x01(\x05\"\xd6\x01\n\rCheckResponse\x12$\n\x06status\x18\x01 \x01(\x0b\x32\x14.tollway.wire.Status\x12\x39\n\x0f\x64\x65nied_response\x18\x02 \x01(\x0b\x32 .tollway.wire.DeniedHttpResponse\x12\x31\n\x0bok_response\x18\x03 \x01(\x0b\x32\x1c.tollway.wire.OkHttpResponse\x12\x31\n\x10\x64ynamic_metadata\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x16\n\x06Status\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\"\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\"~\n\x12\x44\x65niedHttpResponse\x12(\n\x06status\x18\x01 \x01(\x0b\x32\x18.tollway.wire.HttpStatus\x12\x30\n\x07headers\x18\x02 \x03(\x0b\x32\x1f.tollway.wire.HeaderValueOption\x12\x0c\n\x04\x62ody\x18\x03 \x01(\t\"\xc3\x01\n\x0eOkHttpResponse\x12\x30\n\x07headers\x18\x02 \x03(\x0b\x32\x1f.tollway.wire.HeaderValueOption\x12\x19\n\x11headers_to_remove\x18\x05 \x03(\t\x12@\n\x17response_headers_to_add\x18\x06 \x03(\x0b\x32\x1f.tollway.wire.HeaderValueOption\x12\"\n\x1aquery_parameters_to_remove\x18\x08 \x03(\t\"\x80\x01\n\nAccessLogs\x12\x37\n\thttp_logs\x18\x02 \x01(\x0b\x32$.tollway.wire.AccessLogs.HTTPEntries\x1a\x39\n\x0bHTTPEntries\x12*\n\tlog_entry\x18\x01 \x03(\x0b\x32\x17.tollway.wire.HTTPEntry\"\x14\n\x12\x41\x63\x63\x65ssLogsResponse\"\xa2\x01\n\tHTTPEntry\x12/\n\x11\x63ommon_properties\x18\x01 \x01(\x0b\x32\x14.tollway.wire.Common\x12\x30\n\x07request\x18\x03 \x01(\x0b\x32\x1f.tollway.wire.RequestProperties\x12\x32\n\x08response\x18\x04 \x01(\x0b\x32 .tollway.wire.ResponseProperties\"\xc3\x01\n\x06\x43ommon\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x08metadata\x18\x11 \x01(\x0b\x32\x16.tollway.wire.Metadata\x12 \n\x18upstream_wire_bytes_sent\x18\x1f \x01(\x04\x12$\n\x1cupstream_wire_bytes_received\x18  \x01(\x04\x12\x17\n\x0f\x61\x63\x63\x65ss_log_type\x18! \x01(\x05\"\x9f\x01\n\x08Metadata\x12\x43\n\x0f\x66ilter_metadata\x18\x01 \x03(\x0b\x32*.tollway.wire.Metadata.FilterMetadataEntry\x1aN\n\x13\x46ilterMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct:\x02\x38\x01\"\'\n\x11RequestProperties\x12\x12\n\nrequest_id\x18\t \x01(\t\"\x8e\x02\n\x12ResponseProperties\x12\x33\n\rresponse_code\x18\x01 \x01(\x0b\x32\x1c.google.protobuf.UInt32Value\x12\x1b\n\x13response_body_bytes\x18\x03 \x01(\x04\x12O\n\x10response_headers\x18\x04 \x03(\x0b\x32\x35.tollway.wire.ResponseProperties.ResponseHeadersEntry\x12\x1d\n\x15response_code_details\x18\x06 \x01(\t\x1a\x36\n\x14ResponseHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(tollway_extauthz/wire/envoy_subset.proto\x12\x0ctollway.wire\x1a\x1cgoogle/protobuf/struct.proto\"B\n\x0c\x43heckRequest\x12\x32\n\nattributes\x18\x01 \x01(\x0b\x32\x1e.tollway.wire.AttributeContext\"\xdb\x03\n\x10\x41ttributeContext\x12\x33\n\x06source\x18\x01 \x01(\x0b\x32#.tollway.wire.AttributeContext.Peer\x12\x37\n\x07request\x18\x04 \x01(\x0b\x32&.tollway.wire.AttributeContext.Request\x12Q\n\x12\x63ontext_extensions\x18\n \x03(\x0b\x32\x35.tollway.wire.AttributeContext.ContextExtensionsEntry\x1a\x38\n\x16\x43ontextExtensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x1b\n\x04Peer\x12\x13\n\x0b\x63\x65rtificate\x18\x05 \x01(\t\x1a\x43\n\x07Request\x12\x38\n\x04http\x18\x02 \x01(\x0b\x32*.tollway.wire.AttributeContext.HttpRequest\x1aj\n\x0bHttpRequest\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x04 \x01(\t\x12\x10\n\x08raw_body\x18\x0c \x01(\x0c\x12+\n\nheader_map\x18\r \x01(\x0b\x32\x17.tollway.wire.HeaderMap\"7\n\tHeaderMap\x12*\n\x07headers\x18\x01 \x03(\x0b\x32\x19.tollway.wire.HeaderValue\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x11\n\traw_value\x18\x03 \x01(\x0c\"U\n\x11HeaderValueOption\x12)\n\x06header\x18\x01 \x01(\x0b\x32\x19.tollway.wire.HeaderValue\x12\x15\n\rappend_action\x18\x03 \x01(\x05\"\xd6\x01\n\rCheckResponse\x12$\n\x06status\x18\x01 \x01(\x0b\x32\x14.tollway.wire.Status\x12\x39\n\x0f\x64\x65nied_response\x18\x02 \x01(\x0b\x32 .tollway.wire.DeniedHttpResponse\x12\x31\n\x0bok_response\x18\x03 \x01(\x0b\x32\x1c.tollway.wire.OkHttpResponse\x12\x31\n\x10\x64ynamic_metadata\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x16\n\x06Status\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\"\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\"~\n\x12\x44\x65niedHttpResponse\x12(\n\x06status\x18\x01 \x01(\x0b\x32\x18.tollway.wire.HttpStatus\x12\x30\n\x07headers\x18\x02 \x03(\x0b\x32\x1f.tollway.wire.HeaderValueOption\x12\x0c\n\x04\x62ody\x18\x03 \x01(\t\"\xc3\x01\n\x0eOkHttpResponse\x12\x30\n\x07headers\x18\x02 \x03(\x0b\x32\x1f.tollway.wire.HeaderValueOption\x12\x19\n\x11headers_to_remove\x18\x05 \x03(\t\x12@\n\x17response_headers_to_add\x18\x06 \x03(\x0b\x32\x1f.tollway.wire.HeaderValueOption\x12\"\n\x1aquery_parameters_to_remove\x18\x08 \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,56 +34,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ATTRIBUTECONTEXT_CONTEXTEXTENSIONSENTRY']._loaded_options = None
   _globals['_ATTRIBUTECONTEXT_CONTEXTEXTENSIONSENTRY']._serialized_options = b'8\001'
-  _globals['_METADATA_FILTERMETADATAENTRY']._loaded_options = None
-  _globals['_METADATA_FILTERMETADATAENTRY']._serialized_options = b'8\001'
-  _globals['_RESPONSEPROPERTIES_RESPONSEHEADERSENTRY']._loaded_options = None
-  _globals['_RESPONSEPROPERTIES_RESPONSEHEADERSENTRY']._serialized_options = b'8\001'
-  _globals['_CHECKREQUEST']._serialized_start=153
-  _globals['_CHECKREQUEST']._serialized_end=219
-  _globals['_ATTRIBUTECONTEXT']._serialized_start=222
-  _globals['_ATTRIBUTECONTEXT']._serialized_end=697
-  _globals['_ATTRIBUTECONTEXT_CONTEXTEXTENSIONSENTRY']._serialized_start=435
-  _globals['_ATTRIBUTECONTEXT_CONTEXTEXTENSIONSENTRY']._serialized_end=491
-  _globals['_ATTRIBUTECONTEXT_PEER']._serialized_start=493
-  _globals['_ATTRIBUTECONTEXT_PEER']._serialized_end=520
-  _globals['_ATTRIBUTECONTEXT_REQUEST']._serialized_start=522
-  _globals['_ATTRIBUTECONTEXT_REQUEST']._serialized_end=589
-  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST']._serialized_start=591
-  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST']._serialized_end=697
-  _globals['_HEADERMAP']._serialized_start=699
-  _globals['_HEADERMAP']._serialized_end=754
-  _globals['_HEADERVALUE']._serialized_start=756
-  _globals['_HEADERVALUE']._serialized_end=816
-  _globals['_HEADERVALUEOPTION']._serialized_start=818
-  _globals['_HEADERVALUEOPTION']._serialized_end=903
-  _globals['_CHECKRESPONSE']._serialized_start=906
-  _globals['_CHECKRESPONSE']._serialized_end=1120
-  _globals['_STATUS']._serialized_start=1122
-  _globals['_STATUS']._serialized_end=1144
-  _globals['_HTTPSTATUS']._serialized_start=1146
-  _globals['_HTTPSTATUS']._serialized_end=1172
-  _globals['_DENIEDHTTPRESPONSE']._serialized_start=1174
-  _globals['_DENIEDHTTPRESPONSE']._serialized_end=1300
-  _globals['_OKHTTPRESPONSE']._serialized_start=1303
-  _globals['_OKHTTPRESPONSE']._serialized_end=1498
-  _globals['_ACCESSLOGS']._serialized_start=1501
-  _globals['_ACCESSLOGS']._serialized_end=1629
-  _globals['_ACCESSLOGS_HTTPENTRIES']._serialized_start=1572
-  _globals['_ACCESSLOGS_HTTPENTRIES']._serialized_end=1629
-  _globals['_ACCESSLOGSRESPONSE']._serialized_start=1631
-  _globals['_ACCESSLOGSRESPONSE']._serialized_end=1651
-  _globals['_HTTPENTRY']._serialized_start=1654
-  _globals['_HTTPENTRY']._serialized_end=1816
-  _globals['_COMMON']._serialized_start=1819
-  _globals['_COMMON']._serialized_end=2014
-  _globals['_METADATA']._serialized_start=2017
-  _globals['_METADATA']._serialized_end=2176
-  _globals['_METADATA_FILTERMETADATAENTRY']._serialized_start=2098
-  _globals['_METADATA_FILTERMETADATAENTRY']._serialized_end=2176
-  _globals['_REQUESTPROPERTIES']._serialized_start=2178
-  _globals['_REQUESTPROPERTIES']._serialized_end=2217
-  _globals['_RESPONSEPROPERTIES']._serialized_start=2220
-  _globals['_RESPONSEPROPERTIES']._serialized_end=2490
-  _globals['_RESPONSEPROPERTIES_RESPONSEHEADERSENTRY']._serialized_start=2436
-  _globals['_RESPONSEPROPERTIES_RESPONSEHEADERSENTRY']._serialized_end=2490
+  _globals['_CHECKREQUEST']._serialized_start=88
+  _globals['_CHECKREQUEST']._serialized_end=154
+  _globals['_ATTRIBUTECONTEXT']._serialized_start=157
+  _globals['_ATTRIBUTECONTEXT']._serialized_end=632
+  _globals['_ATTRIBUTECONTEXT_CONTEXTEXTENSIONSENTRY']._serialized_start=370
+  _globals['_ATTRIBUTECONTEXT_CONTEXTEXTENSIONSENTRY']._serialized_end=426
+  _globals['_ATTRIBUTECONTEXT_PEER']._serialized_start=428
+  _globals['_ATTRIBUTECONTEXT_PEER']._serialized_end=455
+  _globals['_ATTRIBUTECONTEXT_REQUEST']._serialized_start=457
+  _globals['_ATTRIBUTECONTEXT_REQUEST']._serialized_end=524
+  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST']._serialized_start=526
+  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST']._serialized_end=632
+  _globals['_HEADERMAP']._serialized_start=634
+  _globals['_HEADERMAP']._serialized_end=689
+  _globals['_HEADERVALUE']._serialized_start=691
+  _globals['_HEADERVALUE']._serialized_end=751
+  _globals['_HEADERVALUEOPTION']._serialized_start=753
+  _globals['_HEADERVALUEOPTION']._serialized_end=838
+  _globals['_CHECKRESPONSE']._serialized_start=841
+  _globals['_CHECKRESPONSE']._serialized_end=1055
+  _globals['_STATUS']._serialized_start=1057
+  _globals['_STATUS']._serialized_end=1079
+  _globals['_HTTPSTATUS']._serialized_start=1081
+  _globals['_HTTPSTATUS']._serialized_end=1107
+  _globals['_DENIEDHTTPRESPONSE']._serialized_start=1109
+  _globals['_DENIEDHTTPRESPONSE']._serialized_end=1235
+  _globals['_OKHTTPRESPONSE']._serialized_start=1238
+  _globals['_OKHTTPRESPONSE']._serialized_end=1433
 # @@protoc_insertion_point(module_scope)

@@ -23,7 +23,6 @@ from tollway_operator.envoy.settings import GatewaySettings, SidecarSettings
 from tollway_operator.envoy.vocabulary import (
     CHECK_CLUSTER,
     GATEWAY_CLUSTER,
-    LOGS_CLUSTER,
     PROVIDER_REQUEST_ID,
     TRIAL_CLUSTER,
     TRIAL_PATH,
@@ -47,13 +46,6 @@ def check_cluster(sockets: Sequence[str]) -> cluster.Cluster:
     if len(sockets) > 1:
         found.lb_policy = cluster.ClusterLbPolicy.LEAST_REQUEST
         _watch(found)
-    return found
-
-
-def logs_cluster(sockets: Sequence[str]) -> cluster.Cluster:
-    """With a health check: without one, entries sent to a dead peer vanish uncounted."""
-    found = _grpc_cluster(LOGS_CLUSTER, sockets)
-    _watch(found)
     return found
 
 

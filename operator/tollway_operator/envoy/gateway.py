@@ -12,7 +12,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager i
 
 from tollway.resources.models import AIProvider
 from tollway_operator.envoy import tls
-from tollway_operator.envoy.clusters import check_cluster, logs_cluster, provider_cluster, trials_cluster
+from tollway_operator.envoy.clusters import check_cluster, provider_cluster, trials_cluster
 from tollway_operator.envoy.connections import (
     CLUSTERS_FILE,
     ROUTES_FILE,
@@ -28,7 +28,7 @@ from tollway_operator.envoy.credentials import credential_file, render_credentia
 from tollway_operator.envoy.filters import gateway_filters
 from tollway_operator.envoy.hygiene import early_mutations, numbered
 from tollway_operator.envoy.local_replies import gateway_replies
-from tollway_operator.envoy.logs import access_logs, while_open
+from tollway_operator.envoy.logs import access_log, while_open
 from tollway_operator.envoy.messages import file_source, packed, render, render_resources, seconds
 from tollway_operator.envoy.overload import gateway_limits
 from tollway_operator.envoy.routes import gateway_routes
@@ -47,7 +47,6 @@ def gateway_bootstrap(settings: GatewaySettings) -> bytes:
                 listeners=[_listener(settings)],
                 clusters=[
                     check_cluster(settings.check_sockets),
-                    logs_cluster(settings.logs_sockets),
                     *trials_cluster(settings.trials_socket),
                 ],
             ),
@@ -91,9 +90,16 @@ def _listener(settings: GatewaySettings) -> listener.Listener:
     socket = tls.downstream(settings.xds_dir, settings.identity_dir)
     road = http_chain(_manager(settings), socket)
     found = tcp_listener("road", settings.address, settings.port, road, trial_chain(settings))
+    found.connection_balance_config = _evenly()
     found.listener_filters = [_server_name()]
     found.listener_filters_timeout = seconds(settings.headers_s)
     return found
+
+
+def _evenly() -> listener.ListenerConnectionBalanceConfig:
+    """Each thread gets as many connections as the others: they are few, last for minutes, and carry many calls."""
+    exact = listener.ListenerConnectionBalanceConfigExactBalance()
+    return listener.ListenerConnectionBalanceConfig(exact_balance=exact)
 
 
 def _server_name() -> listener.ListenerFilter:
@@ -107,7 +113,7 @@ def _manager(settings: GatewaySettings) -> hcm.HttpConnectionManager:
         "road", settings.xds_dir, gateway_filters(settings), settings.max_streams_per_connection
     )
     manager.local_reply_config = gateway_replies(settings.max_body_bytes)
-    manager.access_log = access_logs(settings.access_log)
+    manager.access_log = [access_log(settings.access_log)]
     manager.access_log_options = while_open(settings.still_open_ms)
     _limit(manager, settings)
     # Here and not in the sidecar, so that the refusal is of a call that has a number.

@@ -1,28 +1,22 @@
-"""What Envoy tells of every call when it ends, twice: at once by gRPC to extauthz, and as the truth in a file.
+"""What Envoy tells of every call when it ends, in a file that extauthz follows: nothing is lost while nobody reads it.
 
-The service loses entries, invisibly, when its peer restarts; the file does not. Neither carries a prompt, an answer
-or a credential: headers are named one by one, and the provider's key is put in where no log looks.
+It carries no prompt, no answer and no credential: headers are named one by one, and the provider's key is put in where
+no log looks.
 """
 
 from envoy_data_plane.envoy.config.accesslog import v3 as accesslog
 from envoy_data_plane.envoy.config.core import v3 as core
 from envoy_data_plane.envoy.extensions.access_loggers.file import v3 as file_log
-from envoy_data_plane.envoy.extensions.access_loggers.grpc import v3 as grpc_log
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager import v3 as hcm
 
 from tollway_operator.envoy.messages import packed, seconds, struct
 from tollway_operator.envoy.vocabulary import (
     EXT_AUTHZ,
-    LOGS_CLUSTER,
     PROVIDER_REQUEST_ID,
     ROUTE_METADATA,
     USAGE_METADATA,
 )
 
-LOG_NAME = "tollway"
-_TOLD_WITHIN_S = 0.004
-CONTENT_ENCODING = "content-encoding"
-"""An answer that is compressed all the same holds more than its bytes."""
 FILE_FORMAT = {
     "id": "%REQ(x-request-id)%",
     "call": f"%DYNAMIC_METADATA({EXT_AUTHZ}:call)%",
@@ -43,37 +37,19 @@ FILE_FORMAT = {
     "type": "%ACCESS_LOG_TYPE%",
     "tls_group": "%DOWNSTREAM_TLS_GROUP%",
     "content_type": "%RESP(content-type)%",
-    "content_encoding": f"%RESP({CONTENT_ENCODING})%",
+    # An answer that is compressed all the same holds more than its bytes.
+    "content_encoding": "%RESP(content-encoding)%",
 }
 """A line of the file. Values keep their JSON types; what there is none of is null. Times in ms."""
 
 
-def access_logs(path: str) -> list[accesslog.AccessLog]:
-    return [_file(path), _service()]
-
-
-def while_open(still_open_ms: int) -> hcm.HttpConnectionManagerHcmAccessLogOptions:
-    """A call that runs on says so: its hold is renewed by that."""
-    return hcm.HttpConnectionManagerHcmAccessLogOptions(access_log_flush_interval=seconds(still_open_ms / 1000))
-
-
-def _file(path: str) -> accesslog.AccessLog:
+def access_log(path: str) -> accesslog.AccessLog:
     line = core.SubstitutionFormatString(json_format=struct(FILE_FORMAT))
     return accesslog.AccessLog(
         name="envoy.access_loggers.file", typed_config=packed(file_log.FileAccessLog(path=path, log_format=line))
     )
 
 
-def _service() -> accesslog.AccessLog:
-    common = grpc_log.CommonGrpcAccessLogConfig(
-        log_name=LOG_NAME,
-        transport_api_version=core.ApiVersion.V3,
-        grpc_service=core.GrpcService(envoy_grpc=core.GrpcServiceEnvoyGrpc(cluster_name=LOGS_CLUSTER)),
-        # Together what ends within a moment: each entry alone costs both sides a wake-up. Who calls again at once under
-        # a limit of one call waits as long, and no longer, for its last call to be settled.
-        buffer_flush_interval=seconds(_TOLD_WITHIN_S),
-    )
-    config = grpc_log.HttpGrpcAccessLogConfig(
-        common_config=common, additional_response_headers_to_log=[CONTENT_ENCODING]
-    )
-    return accesslog.AccessLog(name="envoy.access_loggers.http_grpc", typed_config=packed(config))
+def while_open(still_open_ms: int) -> hcm.HttpConnectionManagerHcmAccessLogOptions:
+    """A call that runs on says so: its hold is renewed by that."""
+    return hcm.HttpConnectionManagerHcmAccessLogOptions(access_log_flush_interval=seconds(still_open_ms / 1000))

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import betterproto2
 from envoy_data_plane.envoy.config.core import v3 as core
 from envoy_data_plane.envoy.config.route import v3 as route
+from envoy_data_plane.envoy.type import v3 as envoy_type
 from envoy_data_plane.google.protobuf import Any as PackedAny
 
 from tollway.resources.models import AIProvider, Endpoint
@@ -20,6 +21,9 @@ from tollway_operator.envoy.settings import GatewaySettings, SidecarSettings
 from tollway_operator.envoy.vocabulary import EXT_AUTHZ, FAMILY_HEADER, GATEWAY_CLUSTER, ROUTES, SET_METADATA
 
 _KEPT_FOR_RETRY = 64 * 1024
+
+_LARGE = 128 * 1024
+"""Bytes of a body."""
 
 _NEVER_LEFT = "connect-failure,refused-stream,reset-before-request"
 """The failures after which a call is certain not to have reached the gateway."""
@@ -35,7 +39,7 @@ def gateway_routes(settings: GatewaySettings, providers: Iterable[AIProvider]) -
 def sidecar_routes(settings: SidecarSettings, providers: Iterable[AIProvider]) -> route.RouteConfiguration:
     """For callers who know that they speak to this machine. A web page whose name was made to resolve to it says that
     name, and a browser would let it read the answer."""
-    here = [_to_gateway(settings, each) for each in providers]
+    here = [each for provider in providers for each in _to_gateway(settings, provider)]
     found = _configuration([*here, _nothing_here()], _OF_THIS_MACHINE)
     found.virtual_hosts.append(route.VirtualHost(name="elsewhere", domains=["*"], routes=[_refused(421, "elsewhere")]))
     return found
@@ -70,12 +74,27 @@ def _to_provider(settings: GatewaySettings, provider: AIProvider) -> route.Route
     )
 
 
-def _to_gateway(settings: SidecarSettings, provider: AIProvider) -> route.Route:
+def _to_gateway(settings: SidecarSettings, provider: AIProvider) -> Sequence[route.Route]:
+    """Large bodies travel on a connection of their own, and with it mostly on another thread of the gateway: there, a
+    body is copied several times in one go, and small calls of the same agent would stand behind it."""
+    large = route.RouteMatch(prefix=_prefix(provider), headers=[_says_at_least(_LARGE)])
+    other = route.RouteMatch(prefix=_prefix(provider))
+    return (
+        _matching(settings, provider, large, core.RoutingPriority.DEFAULT),
+        _matching(settings, provider, other, core.RoutingPriority.HIGH),
+    )
+
+
+def _matching(
+    settings: SidecarSettings, provider: AIProvider, match: route.RouteMatch, priority: core.RoutingPriority
+) -> route.Route:
+    """`priority`: each has connections of its own."""
     return route.Route(
         name=provider.meta.name,
-        match=route.RouteMatch(prefix=_prefix(provider)),
+        match=match,
         route=route.RouteAction(
             cluster=GATEWAY_CLUSTER,
+            priority=priority,
             host_rewrite_literal="tollway-gateway",
             timeout=seconds(0),
             idle_timeout=seconds(settings.silence_s),
@@ -86,6 +105,11 @@ def _to_gateway(settings: SidecarSettings, provider: AIProvider) -> route.Route:
         request_headers_to_add=[_set(FAMILY_HEADER, provider.type.value)],
         typed_per_filter_config=_filters({SET_METADATA: facts_of_route(provider.meta.name, provider.type)}),
     )
+
+
+def _says_at_least(size: int) -> route.HeaderMatcher:
+    """Of its body. What comes in chunks says nothing."""
+    return route.HeaderMatcher(name="content-length", range_match=envoy_type.Int64Range(start=size, end=2**63 - 1))
 
 
 def _nowhere() -> route.Route:

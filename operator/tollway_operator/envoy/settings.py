@@ -18,7 +18,7 @@ class SettingsError(Exception):
 class GatewaySettings:
     """The gateway: `address:port` is its mTLS listener.
 
-    `check_sockets` and `logs_sockets` are where the workers of extauthz listen, one of each for every worker.
+    `check_sockets` are where the workers of extauthz listen.
     `access_log` is the file Envoy writes. `xds_dir` holds what `gateway_files` gives, `identity_dir` holds tls.crt,
     tls.key and bundle.json (a map of SPIFFE bundles); both through a `..data` link. `upstream_ca_file` is a PEM bundle
     of the authorities that vouch for providers.
@@ -28,7 +28,6 @@ class GatewaySettings:
     address: str
     port: int
     check_sockets: tuple[str, ...]
-    logs_sockets: tuple[str, ...]
     admin_socket: str
     access_log: str
     xds_dir: str
@@ -52,7 +51,7 @@ class GatewaySettings:
     """How often a call that runs on says so: well within the time after which its hold would expire."""
 
     def __post_init__(self) -> None:
-        for path in (*self.check_sockets, *self.logs_sockets, self.admin_socket, self.trials_socket):
+        for path in (*self.check_sockets, self.admin_socket, self.trials_socket):
             require_socket_path(path)
 
 

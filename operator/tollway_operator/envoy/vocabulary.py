@@ -7,7 +7,6 @@ from tollway.providers.registry import family_of
 from tollway.resources.models import ProviderType
 
 CHECK_CLUSTER = "check"
-LOGS_CLUSTER = "logs"
 GATEWAY_CLUSTER = "gateway"
 TRIALS_CLUSTER = "trials"
 TRIAL_PATH = "/trial/"

@@ -35,7 +35,6 @@ def gateway_settings(installation: Installation) -> GatewaySettings:
         address="0.0.0.0",  # noqa: S104 - the gateway's listener: mTLS, SVIDs of ours only
         port=installation.gateway_port,
         check_sockets=(f"{RUN_DIR}/check.sock",),
-        logs_sockets=(f"{RUN_DIR}/logs.sock",),
         trials_socket=f"{RUN_DIR}/trials.sock",
         admin_socket=f"{RUN_DIR}/gateway.sock",
         access_log=f"{RUN_DIR}/access.log",

@@ -56,6 +56,7 @@ class Caretaker:
         """Each is to be done again after so many seconds."""
         alone = (
             (0.1, self._sync),
+            (1.0, self._tidy),
             (_LOOKS_FOR_ENDS_S, self._follow_log),
             (0.25, self._rounds.expire),
             (0.5, self._gateway.look),
@@ -83,3 +84,6 @@ class Caretaker:
 
     async def _sync(self) -> None:
         await asyncio.to_thread(self._ledger.sync)  # waits for the disk
+
+    async def _tidy(self) -> None:
+        await asyncio.to_thread(self._ledger.tidy)  # as well

@@ -38,8 +38,9 @@ from tollway_extauthz.stores.sqlite.tables import SQLiteTables
 from tollway_extauthz.stores.sqlite.transaction import SQLiteTransaction
 from tollway_extauthz.stores.transacting import TransactingLedger
 
-_CHECKPOINT_AT: Final = 4 << 20
-"""Size of the WAL from which `sync` moves it into the database, so that no caller has to."""
+_MOVED_AT: Final = 4 << 20
+"""Size of the WAL from which `tidy` moves it into the database. It is written from its beginning again, and never gets
+smaller."""
 _CACHE_KIB: Final = 16_384
 """So that the upper pages of every index stay in memory, however many counters and calls there are."""
 _PAGES_BEFORE_A_CALLER_MUST: Final = 16_384
@@ -81,8 +82,14 @@ class SQLiteLedger(TransactingLedger):
 
     def sync(self) -> None:
         """Make all that was committed before survive a loss of power. Blocks for a disk write, but no other caller."""
-        os.fsync(self._wal)
-        if os.fstat(self._wal).st_size >= _CHECKPOINT_AT:
+        os.fdatasync(self._wal)
+
+    def tidy(self) -> None:
+        """Move what was committed from the WAL into the database, where there is much of it, so that no caller has to.
+
+        Blocks as `sync` does, and longer. Once a second is enough: what changes often is moved once for all.
+        """
+        if os.fstat(self._wal).st_size >= _MOVED_AT:
             with self._looking() as connection:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 

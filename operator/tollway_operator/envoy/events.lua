@@ -3,6 +3,9 @@
 -- (Envoy 1.40). No provider says such a thing. Where one does, the line becomes a comment, which readers of event
 -- streams skip; everything else goes on byte for byte.
 
+-- A call runs this once, in a coroutine of its own: traces are begun, given up and begun again, and never pay.
+jit.off()
+
 -- How the text of an event begins that is JSON but no object and no list, and what may stand in front of it: white space
 -- and a byte order mark.
 local SCALAR = '["%-0-9tfn]'

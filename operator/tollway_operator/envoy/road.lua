@@ -1,6 +1,9 @@
 -- What happens to a body on its way: edits of the request that the decision computed, and the end of a stream without
 -- the usage event that only we asked for. This is all the code that Envoy runs; no resource ever contributes any.
 
+-- A call runs this once, in a coroutine of its own: traces are begun, given up and begun again, and never pay.
+jit.off()
+
 local DECISION = "envoy.filters.http.ext_authz"
 -- A usage event is small. What grows over this is none, and is not kept back any longer.
 local LONGEST_HELD = 16384

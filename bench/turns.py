@@ -19,7 +19,7 @@ from bench.scenarios import Scenario
 from tollway_cli.standalone.supervisor import leashed
 
 _TRAILING_S: Final = 0.4
-"""After a turn: access logs are flushed and read within 0.3 s, and that belongs to it."""
+"""After a turn: the access log is written and read within 40 ms, and that belongs to it."""
 _LOOK_S: Final = 0.15
 _IDLE_S: Final = 0.021
 """Who takes less than that in a look does nothing but to look itself whether there is something to do."""

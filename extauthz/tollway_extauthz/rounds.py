@@ -1,7 +1,7 @@
 """The work of the data plane, in rounds: whatever came since the last one is done in one transaction of the ledger.
 
-Everything that writes the ledger happens here, in one thread. A round ends calls first, for that makes room; then those
-who waited for it try again; then the new calls are decided. Nobody is answered before the transaction is complete: if
+Everything that writes the ledger happens here, in one thread. In a round those who waited for room try again, if calls
+have ended since; then the new calls are decided. Nobody is answered before the transaction is complete: if
 it fails, nothing of the round has happened, and its calls are refused as undecided.
 """
 

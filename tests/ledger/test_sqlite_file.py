@@ -30,7 +30,7 @@ from tollway.ledger.port import (
     Source,
 )
 from tollway.ledger.units import LIFETIME, Amounts
-from tollway_extauthz.stores.sqlite import SQLiteLedger, UnusableLedger, journal
+from tollway_extauthz.stores.sqlite import SQLiteLedger, UnusableLedger, journal, schema
 from tollway_extauthz.stores.sqlite.counters import Counters
 from tollway_extauthz.stores.sqlite.schema import VERSION
 
@@ -277,6 +277,7 @@ def test_changes_tell_of_others_only(store: SQLiteLedger, path: Path) -> None:
         seen = store.changes()
         grant(store, "b", slots(1))
         store.sync()
+        store.tidy()
         assert store.changes() == seen
 
 
@@ -421,12 +422,12 @@ def test_a_closed_ledger_is_one_whole_file_only_its_owner_may_read(path: Path, d
     assert [each.name for each in path.parent.iterdir()] == ["ledger.db"]
 
 
-def test_syncing_keeps_the_log_small_without_any_caller_doing_it(store: SQLiteLedger, path: Path) -> None:
+def test_tidying_keeps_the_log_small_without_any_caller_doing_it(store: SQLiteLedger, path: Path) -> None:
     wal = path.with_name("ledger.db-wal")
     for n in range(3_000):
         store.record_refusal(Refused(f"{n}", facts(price="p" * 900), "r", "m" * 900), NOON)
         if n % 100 == 0:
-            store.sync()
+            store.tidy()
     assert wal.stat().st_size < 8 << 20
     assert sum(1 for _ in store.journal()) == 3_000
 
@@ -501,6 +502,26 @@ def test_a_damaged_file_stops(path: Path, at: float) -> None:
         file.write(os.urandom(4096))
     with pytest.raises(UnusableLedger, match=r"damaged|no SQLite database"):
         SQLiteLedger(path)
+
+
+@pytest.mark.parametrize(("table", "stops"), [("buckets", True), ("counters", True), ("journal", False)])
+def test_of_a_large_file_only_what_decisions_stand_on_is_looked_at_before_the_first(
+    path: Path, monkeypatch: pytest.MonkeyPatch, table: str, *, stops: bool
+) -> None:
+    fill(path)
+    monkeypatch.setattr(schema, "CHECKED_WHOLE", 0)
+    SQLiteLedger(path).close()
+    with closing(sqlite3.connect(path)) as other:
+        (page,) = other.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * schema.PAGE_SIZE)
+        file.write(os.urandom(schema.PAGE_SIZE))
+    if stops:
+        with pytest.raises(UnusableLedger, match="damaged"):
+            SQLiteLedger(path)
+        return
+    with closing(SQLiteLedger(path)) as ledger, pytest.raises(LedgerUnavailable):
+        grant(ledger, "one more", slots(1))
 
 
 def test_a_file_that_lost_its_end_stops(path: Path) -> None:

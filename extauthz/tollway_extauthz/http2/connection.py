@@ -1,8 +1,8 @@
 """One connection of a gRPC server: bytes in, messages out (RFC 9113 and gRPC's "HTTP/2 transport"). No I/O, no clock.
 
 Two things differ from a server for anybody. What is read is read into one buffer, and a message leaves it by one copy.
-And how much of large messages is in memory is bounded by HTTP/2's own means: a stream
-may send `STREAM_WINDOW` unasked; what needs more is let in one after the other, the next when the last is answered.
+And how much of large messages is in memory is bounded by HTTP/2's own means: a stream may send `STREAM_WINDOW` unasked;
+what needs more is let in one after the other, the next when the last is answered.
 """
 
 from collections import deque

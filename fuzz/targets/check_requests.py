@@ -125,7 +125,7 @@ async def _ask(asking: _Asking, message: bytes) -> None:
         _rules,
         ledger,
         Authorizer(ledger, learned, _now),
-        Settler(ledger, learned, _metrics(), _now, _now),
+        Settler(ledger, learned, _metrics(), _now),
         _metrics(),
         _now,
         _now,
@@ -134,6 +134,7 @@ async def _ask(asking: _Asking, message: bytes) -> None:
         uncovered_allowed=False,
     )
     rounds.ask(asking, message)
+    rounds.decide()
     for _ in range(_ROUNDS):
         if asking.answers:
             break

@@ -41,14 +41,16 @@ REMOVED: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What stays of the gateway's filters, and whether the cluster of the decision does."""
+    """Which of the gateway's filters stay. With the question to a decision stays the cluster that it goes to."""
 
     filters: frozenset[str] = FORWARDING
-    removed_clusters: frozenset[str] = frozenset({CHECK_CLUSTER})
+
+    def has(self, cluster: JSON) -> bool:
+        return cluster != CHECK_CLUSTER or EXT_AUTHZ in self.filters
 
 
 BARE: Final = Kept()
-DECIDED: Final = Kept(FORWARDING | {EXT_AUTHZ}, frozenset())
+DECIDED: Final = Kept(FORWARDING | {EXT_AUTHZ})
 """With the question to a decision, as Tollway asks it, but nothing that follows from the answer."""
 
 
@@ -69,7 +71,7 @@ def _only_kept(key: str, value: JSON, kept: Kept) -> JSON:
     if key == "httpFilters" and isinstance(value, list):
         return [each for each in value if _name(each) in kept.filters]
     if key == "clusters" and isinstance(value, list):
-        return [each for each in value if _name(each) not in kept.removed_clusters]
+        return [each for each in value if kept.has(_name(each))]
     return value
 
 

@@ -156,6 +156,7 @@ class Reporting:
         self._options = options
         self._envoy = envoy
         self._started_at = started_at
+        self._version = version("tollway")  # looks through every directory of packages
         self._reporter = Reporter(options.state)
 
     async def keep_telling(self, instance: Instance, source: Source) -> None:
@@ -167,7 +168,7 @@ class Reporting:
         """A full disk is no reason to stop serving: it is told again as soon as that helps."""
         options = self._options
         report = SelfReport(
-            version=version("tollway"),
+            version=self._version,
             pid=os.getpid(),
             started_at=self._started_at,
             config=str(options.config),

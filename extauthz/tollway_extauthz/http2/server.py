@@ -29,7 +29,7 @@ class Call:
     @property
     def is_wanted(self) -> bool:
         """Whether the caller still waits for the answer."""
-        return self._wire.connection.is_wanted(self._stream)
+        return self._wire.is_open and self._wire.connection.is_wanted(self._stream)
 
     def answer(self, message: bytes) -> None:
         """Have `message` sent with the next `flush`. Nobody may be there to take it any more: that is no error."""
@@ -113,7 +113,6 @@ class _Wire(asyncio.BufferedProtocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         self._transport = None
-        self.connection = Connection()  # nobody waits on it
         self._server.closed(self)
 
     def get_buffer(self, _: int) -> memoryview:
@@ -138,6 +137,10 @@ class _Wire(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         if self._transport is not None:
             self._transport.resume_reading()
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None
 
     def is_dirty(self) -> None:
         self._server.dirty(self)

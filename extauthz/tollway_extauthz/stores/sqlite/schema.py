@@ -234,8 +234,11 @@ def _check_header(path: Path, connection: sqlite3.Connection) -> None:
 def _check_pages(path: Path, connection: sqlite3.Connection) -> None:
     """All of a small file. Of a large one what decisions stand on, for looking at every call there ever was would keep
     the next ones waiting for seconds: damage elsewhere is found by who reads it, and refuses its call."""
-    is_small = path.stat().st_size <= CHECKED_WHOLE
-    for table in ("1",) if is_small else _STANDS_ON:
-        (found,) = connection.execute(f"PRAGMA quick_check({table})").fetchone()
+    if path.stat().st_size <= CHECKED_WHOLE:
+        checks = ["PRAGMA quick_check(1)"]  # the first problem is enough
+    else:
+        checks = [f"PRAGMA quick_check({table})" for table in _STANDS_ON]
+    for check in checks:
+        (found,) = connection.execute(check).fetchone()
         if found != "ok":
             raise UnusableLedger(f"{path} is damaged: {found}. {_RESTORE}")

@@ -1,6 +1,6 @@
 """An operator inside the test, against a real API server: so that it can be killed at any write.
 
-It watches nothing: it lists at its start, and sees what it writes.
+It watches nothing: it lists at its start, and sees what it writes. Of two, each lists again every second, too.
 """
 
 import asyncio
@@ -53,14 +53,18 @@ async def live(
     """One life of an operator (or of two at once, both with the right to write): until it dies or all is done."""
     connection = await connect(kubeconfig, 20)
     recorder = Recorder(connection, dies_after)
-    options = Options(installation, me, lease_s=15.0)
+    options = Options(installation, me, lease_s=15.0, resync_s=1.0 if twice else 600.0)
     operators = [
         Operator(options, recorder, default_book(), CLOCKS, watch=lambda _watches, _deliver: ())
         for _ in range(2 if twice else 1)
     ]
-    running = [asyncio.create_task(operator.run()) for operator in operators]
+    running = []
     try:
-        await _until(lambda: recorder.dead.is_set() or all(_is_settled(each) for each in operators), running)
+        for operator in operators:
+            running.append(asyncio.create_task(operator.run()))
+            # Who comes a little later takes the Lease that is its own by name, and so both write from the beginning.
+            await _until(lambda operator=operator: recorder.dead.is_set() or operator.leads, operators, running)
+        await _until(lambda: recorder.dead.is_set() or all(map(_is_settled, operators)), operators, running)
     finally:
         recorder.dead.set()
         for task in running:
@@ -74,13 +78,13 @@ def _is_settled(operator: Operator) -> bool:
     return operator.leads and operator.is_settled
 
 
-async def _until(holds: Callable[[], bool], running: list[asyncio.Task[None]]) -> None:
+async def _until(holds: Callable[[], bool], operators: list[Operator], running: list[asyncio.Task[None]]) -> None:
     deadline = time.monotonic() + 120
     quiet = 0
     while quiet < 3:
         for task in running:
             if task.done():
                 task.result()
-        assert time.monotonic() < deadline, "it does not settle"
+        assert time.monotonic() < deadline, f"it does not settle: {[each.standing() for each in operators]}"
         quiet = quiet + 1 if holds() else 0
         await asyncio.sleep(0.02)

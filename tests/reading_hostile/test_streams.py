@@ -145,6 +145,5 @@ def test_every_one_of_these_calls_has_a_line_that_can_be_read(road: Road) -> Non
 
 
 def lines(road: Road) -> list[CallEnd]:
-
     text = Path(road.gateway_settings.access_log).read_bytes()
     return [call_end(msgspec.json.decode(line, type=Line), 0) for line in text.splitlines()]

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -116,14 +116,20 @@ class Client:
         return self.send("PATCH", path, data, "application/apply-patch+yaml", fieldManager=manager, force="true")
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        done = subprocess.run(
-            [self.cluster.binaries["kubectl"], f"--kubeconfig={self.kubeconfig}", *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            env={"HOME": str(self.cluster.folder), "PATH": "/usr/bin:/bin"},
-            timeout=60,
-        )
+        return self._said([self.cluster.binaries["kubectl"], *arguments], stdin)
+
+    def shell(self, script: str) -> str:
+        """What a user would type, or paste at once: `kubectl` is there, and the first command that fails ends it."""
+        return self._said(["sh", "-eu", "-c", script])
+
+    def _said(self, command: Sequence[str], stdin: str | None = None) -> str:
+        programs = Path(self.cluster.binaries["kubectl"]).parent
+        environ = {
+            "HOME": str(self.cluster.folder),
+            "KUBECONFIG": str(self.kubeconfig),
+            "PATH": f"{programs}:/usr/bin:/bin",
+        }
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, env=environ, timeout=60)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from operating.operators import agent, operating
 
 ENFORCED = {"tollway.dev/enforce": "enabled"}
 WEBHOOK = path_of("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", name="tollway-injector")
-CLEANING = re.findall(r"```sh\n(helm uninstall.*?)```", (ROOT / "docs" / "install.md").read_text(), re.DOTALL)[0]
+INSTALL_MD = (ROOT / "docs" / "install.md").read_text()
+CLEANING = re.findall(r"```sh\nhelm uninstall [^\n]*\n(.*?)```", INSTALL_MD, re.DOTALL)[0]
 OF_THE_OPERATOR = {"Secret", "ConfigMap", "Lease", "ClusterTrustBundle", "NetworkPolicy"}
 FASTER = "injector.timeoutSeconds=5"
 
@@ -125,9 +125,7 @@ def test_with_the_rights_of_the_chart_the_operator_does_its_work_and_upgrades_le
         assert (webhook(bare.admin)["timeoutSeconds"], bundle(bare.admin)) == (5, written)
     left = {f"{kind}/{name}" for kind, name in ours(bare.admin)}
     assert {"Secret/tollway-ca", "Secret/tollway-svid-researcher", "NetworkPolicy/tollway-egress"} <= left
-    for command in CLEANING.removeprefix("helm uninstall").splitlines():
-        if command.startswith("kubectl "):
-            bare.admin.kubectl(*shlex.split(command, comments=True)[1:], "--wait=false")
+    bare.admin.shell(CLEANING)
     until(lambda: {kind for kind, _ in ours(bare.admin)} <= {"Namespace"}, "something is left")
 
 

@@ -34,6 +34,7 @@ from ports import free_ports
 from tollway_cli.demo.provider import CALL_LOG, ProviderSettings
 from tollway_cli.standalone.envoys import command as envoy_command
 from tollway_cli.standalone.supervisor import leashed
+from tollway_extauthz.keeping.watched import GATEWAY, PARTS_FILE
 from tollway_operator.envoy.binary import envoy_binary
 
 ROOT: Final = "tollway-system"
@@ -341,6 +342,11 @@ class Gateway:
         data = self.admin.get(path).expect()["data"]
         return {name: base64.b64decode(text) for name, text in data.items()}
 
+    def configured(self) -> Mapping[str, str]:
+        """The providers of the configuration that the operator wrote, with their UIDs; empty while there is none."""
+        found = self.admin.get(path_of("v1", "ConfigMap", ROOT, GATEWAY))
+        return json.loads(found.expect()["data"][PARTS_FILE])["providers"] if found.ok else {}
+
     def declare_provider(self, name: str, **spec: object) -> None:
         self.apply(provider(name, self.provider.endpoint, **spec))
 
@@ -404,8 +410,10 @@ def gateway_in_a_cluster(cluster: Cluster, **keeper: str) -> Iterator[Gateway]:
         gateway.declare_agent("researcher")
         gateway.apply(quota("everybody"))
         with _showing(pod):
+            # A gateway that starts with a configuration of before is ready before the provider is there.
+            wait_for(lambda: "openai" in gateway.configured(), "the operator does not configure the provider")
             pod.start()
-            assert gateway.agent("researcher").call().status == 200
+            assert (first := gateway.agent("researcher").call()).status == 200, first
             yield gateway
 
 

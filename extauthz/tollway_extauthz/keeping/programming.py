@@ -56,8 +56,13 @@ class Programmer:
         return bool(self._envoy.shown) and (self._directory / BOOTSTRAP_FILE).is_file()
 
     async def has_run(self) -> bool:
-        """Whether an Envoy was seen to run what it is shown, now or before something newer was."""
-        return self._good is not None or (bool(self._envoy.shown) and await self._envoy.run())
+        """Whether an Envoy was seen to run what it is shown, now or before something newer was, and its providers are
+        in `programmed`."""
+        if self._good is not None:
+            return True
+        # What is wanted has run once it was taken: before that, its providers are not open.
+        is_wanted = self._wanted is not None and self._wanted.envoy == self._envoy.shown
+        return bool(self._envoy.shown) and not is_wanted and await self._envoy.run()
 
     def take_up(self, open_before: Mapping[str, str]) -> None:
         """Go on from what was shown before this process."""

@@ -12,7 +12,7 @@ from tollway.ledger.units import Unit
 from tollway.pricing.data import default_book
 from tollway.resources.models import ResourceSet, RuleFile
 from tollway.resources.notices import notices
-from tollway.resources.parse import parse_files
+from tollway.resources.parse import MOST_PROBLEMS, parse_files
 
 _FILES: Final = Path(__file__).parent.parent.parent / "tests" / "crds"
 _LONGEST_LINE: Final = 1500
@@ -31,7 +31,10 @@ def check(data: bytes) -> None:
     for problem in parsed.problems:
         assert str(problem).isprintable(), "a problem does not fit into one line"
         assert 0 < len(str(problem)) <= _LONGEST_LINE, "a problem is longer than a sentence"
+    for problem in parsed.problems[:MOST_PROBLEMS]:
         assert str(problem).startswith("a.yaml"), "a problem does not name its file"
+    # Behind them one sentence says how many more there are, of all files together.
+    assert len(parsed.problems) <= MOST_PROBLEMS + 1, "more problems than anybody reads"
     if not parsed.problems:
         _check_resources(parsed.resources)
 
